@@ -1,0 +1,62 @@
+//! Time as an input: an instant, a trait that tells it, and a clock that is set by hand.
+//!
+//! No real clock here: the core never reads one. `store::SystemClock` is the real one.
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An instant: milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub u64);
+
+impl UnixMillis {
+    /// The instant a number of milliseconds later; the end of time if there is none.
+    #[must_use]
+    pub const fn after(self, milliseconds: u64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
+    }
+
+    /// Seconds since the Unix epoch, as entries show their deadline.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "exact for the next 285,000 years")]
+    pub const fn as_seconds(self) -> f64 {
+        self.0 as f64 / 1_000.0
+    }
+}
+
+impl fmt::Debug for UnixMillis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms", self.0)
+    }
+}
+
+/// Tells the time. Implementations never go back.
+pub trait Clock: Send + Sync {
+    /// The current instant.
+    fn now(&self) -> UnixMillis;
+}
+
+/// A clock that moves only when told to; clones show the same time.
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock(Arc<AtomicU64>);
+
+impl ManualClock {
+    /// A clock that shows an instant.
+    #[must_use]
+    pub fn new(now: UnixMillis) -> Self {
+        Self(Arc::new(AtomicU64::new(now.0)))
+    }
+
+    /// Moves the clock forward.
+    pub fn advance_ms(&self, milliseconds: u64) {
+        self.0.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(self.0.load(Ordering::SeqCst))
+    }
+}

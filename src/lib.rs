@@ -1,0 +1,11 @@
+//! Plimsoll: a formally tested key-value engine.
+
+pub mod clock;
+pub mod codec;
+pub mod entry;
+pub mod error;
+pub mod keyspace;
+pub mod limits;
+#[cfg(feature = "store")]
+pub mod store;
+pub mod value;

@@ -1,0 +1,53 @@
+//! Every limit of the engine, in one place: each is documented in `docs/limits.md`, tested in
+//! `tests/limits.rs`, and named in `details.limit` of the error that it causes.
+//!
+//! These are constants of the format: the state machine relies on them. Limits that a
+//! configuration can set (such as `max_size`) are checked before a command is proposed.
+
+/// Longest key, in bytes of UTF-8.
+pub const KEY_BYTES_MAX: usize = 1_024;
+
+/// Largest value, in bytes of its canonical encoding.
+pub const VALUE_BYTES_MAX: usize = 1 << 20;
+
+/// Deepest nesting of tables in a value; a scalar has depth 0, an empty table depth 1.
+pub const VALUE_DEPTH_MAX: usize = 64;
+
+/// Longest time to live: 100 years of 365.25 days, in milliseconds.
+pub const TTL_MS_MAX: u64 = 3_155_760_000_000;
+
+/// Page size when `limit` is absent or 0.
+pub const PAGE_ITEMS_DEFAULT: usize = 100;
+
+/// Largest page, in items; a larger `limit` is cut to it.
+pub const PAGE_ITEMS_MAX: usize = 1_000;
+
+/// A page ends once keys and encoded values add up to this many bytes.
+pub const PAGE_BYTES_MAX: usize = 4 << 20;
+
+/// Most operations in one transaction.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 128;
+
+/// Largest transaction: keys and encoded values together, in bytes.
+pub const TRANSACTION_BYTES_MAX: usize = 1 << 20;
+
+/// Most expired entries that one command removes.
+pub const REMOVALS_MAX: usize = 1_000;
+
+/// Most client sessions; opening one more evicts the least recently used in log order.
+pub const CLIENT_SESSIONS_MAX: usize = 10_000;
+
+/// Most replies kept for a client session, and so the widest window of sequence numbers in flight.
+pub const SESSION_REPLIES_MAX: u64 = 1_024;
+
+/// Most revisions kept for watchers.
+pub const HISTORY_REVISIONS_MAX: usize = 8_192;
+
+/// Most bytes (keys and encoded values) kept for watchers.
+pub const HISTORY_BYTES_MAX: usize = 16 << 20;
+
+/// Default of `max_size` of a `store.memory` entry.
+pub const MEMORY_ENTRIES_DEFAULT: u64 = 10_000;
+
+/// Longest keyspace name, in bytes.
+pub const KEYSPACE_BYTES_MAX: usize = 128;

@@ -1,0 +1,2 @@
+//! The `plimsoll` binary; everything is in the library.
+fn main() {}

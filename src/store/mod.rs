@@ -1,0 +1,76 @@
+//! Stores: the trait that every kind implements, and the handle through which it is used.
+//!
+//! A [`Store`] is one keyspace of a backend: it takes parsed arguments and knows nothing of
+//! handles, ids or capabilities of other kinds. A [`StoreHandle`] is what users hold: it parses,
+//! refuses what the kind does not support, answers after its release, and makes sure that every
+//! error of a write says what happened to the store.
+//!
+//! The contract of an implementation:
+//! 1. An expired entry is an absent key, for every operation and every condition.
+//! 2. Every successful write replaces value, version and deadline.
+//! 3. A page is one atomic read, in bytewise key order.
+//! 4. A dropped future of a write leaves the outcome unknown, never half a write.
+//! 5. An error of a write carries an outcome unless it is [`Outcome::None`](crate::error::Outcome);
+//!    the handle adds that one.
+//! 6. Only what [`Info`] claims is called with: the handle refuses the rest.
+
+mod clock;
+mod handle;
+mod info;
+mod watch;
+
+use async_trait::async_trait;
+
+use crate::entry::{Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version};
+use crate::error::Result;
+use crate::value::Value;
+
+pub use clock::SystemClock;
+pub use handle::StoreHandle;
+pub use info::{Backend, Consistency, Info};
+pub use watch::{Watch, WatchQuery};
+
+/// One keyspace of a backend. See the module's contract.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// What the store is and what it supports.
+    fn info(&self) -> Info;
+
+    /// The entry of a key, if it is present.
+    async fn entry(&self, key: &Key) -> Result<Option<Entry>>;
+
+    /// Whether a key is present.
+    async fn has(&self, key: &Key) -> Result<bool> {
+        Ok(self.entry(key).await?.is_some())
+    }
+
+    /// Writes an entry and returns it.
+    ///
+    /// # Errors
+    /// `ALREADY_EXISTS`, `NOT_FOUND` or `CONFLICT` by the condition; `UNAVAILABLE` if full.
+    async fn put(&self, key: Key, value: Value, options: PutOptions) -> Result<Entry>;
+
+    /// Deletes an entry; answers whether there was one.
+    ///
+    /// # Errors
+    /// With a version: `NOT_FOUND` if absent, `CONFLICT` if it has another.
+    async fn delete(&self, key: &Key, if_version: Option<Version>) -> Result<bool>;
+
+    /// One page of entries.
+    async fn list(&self, query: &ListQuery) -> Result<Page>;
+
+    /// Runs operations, all or none, against the state before.
+    ///
+    /// # Errors
+    /// That of the first failing operation, with `details.index` counted from 1.
+    async fn transact(&self, operations: &[Operation]) -> Result<Vec<OperationResult>>;
+
+    /// The changes from now, or after a version.
+    ///
+    /// # Errors
+    /// `INVALID` with `details.reason = "compacted"` if the version is too old or foreign.
+    async fn watch(&self, query: &WatchQuery) -> Result<Watch>;
+
+    /// Ends background work. Called once, when the engine closes.
+    async fn close(&self) {}
+}
