@@ -7,5 +7,7 @@ pub mod error;
 pub mod keyspace;
 pub mod limits;
 #[cfg(feature = "store")]
+pub mod registry;
+#[cfg(feature = "store")]
 pub mod store;
 pub mod value;
