@@ -1,5 +1,6 @@
 //! Watches on `store.memory`: in order, without a gap or a repeat, resumable or compacted.
 #![cfg(feature = "store")]
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -61,21 +61,21 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    /// Sets a key, replacing what it had.
-    pub fn insert(&mut self, key: QualifiedKey, record: Record) -> Arc<Record> {
-        let record = Arc::new(record);
+    /// Sets a key; answers what it had.
+    pub fn insert(&mut self, key: &QualifiedKey, record: Arc<Record>) -> Option<Arc<Record>> {
         self.digest = self.digest.plus(record.hash());
-        let expiry = record.deadline.map(|deadline| (deadline, key.clone()));
-        if let Some(old) = self.map.insert(key.clone(), Arc::clone(&record)) {
+        let deadline = record.deadline;
+        let old = self.map.insert(key.clone(), record);
+        if let Some(old) = &old {
             self.digest = self.digest.minus(old.hash());
             if !mutant!("expiry index keeps the old deadline") {
-                self.forget_deadline(&key, &old);
+                self.forget_deadline(key, old);
             }
         }
-        if let Some(expiry) = expiry {
-            self.expiry.insert(expiry);
+        if let Some(deadline) = deadline {
+            self.expiry.insert((deadline, key.clone()));
         }
-        record
+        old
     }
 
     /// Removes a key; answers what it had.

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use imbl::Vector;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::digest::Digest;
 use super::entries::Record;
 use super::key::QualifiedKey;
-use crate::codec::Writer;
 use crate::entry::{Entry, Event, EventKind};
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX};
 
@@ -37,6 +37,14 @@ pub struct KeyEvent {
 }
 
 impl KeyEvent {
+    pub(super) const fn removal(kind: EventKind, key: QualifiedKey) -> Self {
+        Self { kind, key, record: None }
+    }
+
+    pub(super) const fn put(key: QualifiedKey, record: Arc<Record>) -> Self {
+        Self { kind: EventKind::Put, key, record: Some(record) }
+    }
+
     /// The event as watchers of its keyspace see it.
     #[must_use]
     pub fn to_event(&self) -> Event {
@@ -60,24 +68,31 @@ impl RevisionChange {
         self.events.iter().map(KeyEvent::bytes).sum()
     }
 
+    /// Chained over the events: their order counts.
     fn hash(&self) -> Digest {
-        let mut writer = Writer::with_capacity(64);
-        writer.unsigned(self.revision);
+        let mut chain = self.revision;
         for event in &self.events {
-            writer.byte(event.kind as u8);
-            writer.bytes(event.key.as_bytes());
+            chain = xxh3_64_with_seed(event.key.as_bytes(), chain ^ (event.kind as u64) << 56);
             if let Some(record) = &event.record {
-                writer.raw(&record.hash().0.to_be_bytes());
+                chain = xxh3_64_with_seed(&record.hash().0.to_be_bytes(), chain);
             }
         }
-        Digest::of(HASH_CHANGE, writer.as_slice())
+        Digest::of(HASH_CHANGE, &chain.to_be_bytes())
     }
+}
+
+/// A kept revision, with what it counts for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    change: Arc<RevisionChange>,
+    bytes: usize,
+    hash: Digest,
 }
 
 /// The kept revisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct History {
-    changes: Vector<Arc<RevisionChange>>,
+    kept: Vector<Kept>,
     /// The newest revision that is no longer kept.
     compacted: u64,
     bytes: usize,
@@ -93,14 +108,15 @@ impl History {
     /// Appends the next revision and drops the oldest ones over the limits.
     pub fn push(&mut self, change: Arc<RevisionChange>) {
         assert_eq!(change.revision, self.newest() + 1, "revisions are consecutive");
-        self.bytes += change.bytes();
-        self.digest = self.digest.plus(change.hash());
-        self.changes.push_back(change);
-        while self.changes.len() > HISTORY_REVISIONS_MAX || self.bytes > HISTORY_BYTES_MAX {
-            let oldest = self.changes.pop_front().expect("there is the one just appended");
-            self.bytes -= oldest.bytes();
-            self.digest = self.digest.minus(oldest.hash());
-            self.compacted = oldest.revision;
+        let (bytes, hash) = (change.bytes(), change.hash());
+        self.bytes += bytes;
+        self.digest = self.digest.plus(hash);
+        self.kept.push_back(Kept { change, bytes, hash });
+        while self.kept.len() > HISTORY_REVISIONS_MAX || self.bytes > HISTORY_BYTES_MAX {
+            let oldest = self.kept.pop_front().expect("there is the one just appended");
+            self.bytes -= oldest.bytes;
+            self.digest = self.digest.minus(oldest.hash);
+            self.compacted = oldest.change.revision;
         }
     }
 
@@ -110,12 +126,12 @@ impl History {
         revision: u64,
     ) -> Option<impl ExactSizeIterator<Item = &Arc<RevisionChange>>> {
         let skip = usize::try_from(revision.checked_sub(self.compacted)?).ok()?;
-        Some(self.changes.iter().skip(skip))
+        Some(self.kept.iter().skip(skip).map(|kept| &kept.change))
     }
 
     /// All kept revisions, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<RevisionChange>> {
-        self.changes.iter()
+        self.kept.iter().map(|kept| &kept.change)
     }
 
     /// The newest revision that is no longer kept.
@@ -129,7 +145,7 @@ impl History {
     }
 
     fn newest(&self) -> u64 {
-        self.changes.back().map_or(self.compacted, |change| change.revision)
+        self.kept.back().map_or(self.compacted, |kept| kept.change.revision)
     }
 }
 

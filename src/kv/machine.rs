@@ -164,41 +164,36 @@ impl StateMachine {
                 if is_present {
                     self.entries.remove(key);
                     if !mutant!("delete takes no revision") {
-                        events.push(KeyEvent {
-                            kind: EventKind::Delete,
-                            key: key.clone(),
-                            record: None,
-                        });
+                        events.push(KeyEvent::removal(EventKind::Delete, key.clone()));
                     }
                 }
                 Written::Deleted(is_present)
             }
             Write::Put { key, value, ttl, .. } => {
-                let old = self.entries.get(key_ref(key)).cloned();
-                if old.as_ref().is_some_and(|old| !old.is_live(self.log_time))
-                    && !mutant!("expired entry is overwritten without its expire event")
-                {
-                    events.push(KeyEvent {
-                        kind: EventKind::Expire,
-                        key: key.clone(),
-                        record: None,
-                    });
-                }
                 let start = if mutant!("deadline from the stamp") { stamp } else { self.log_time };
                 let mut deadline = ttl.map(|ttl| start.after(ttl.as_ms()));
                 if mutant!("overwriting keeps the old deadline") {
+                    let old = self.entries.get(key_ref(key));
                     deadline = deadline.or(old.and_then(|old| old.deadline));
                 }
                 let version = Version::Numbered { epoch: self.epoch, revision: self.revision + 1 };
-                let record = Record::new(key, value.clone(), version, deadline);
-                let record = Some(self.entries.insert(key.clone(), record));
-                events.push(KeyEvent { kind: EventKind::Put, key: key.clone(), record });
+                let record = Arc::new(Record::new(key, value.clone(), version, deadline));
+                let old = self.entries.insert(key, Arc::clone(&record));
+                if old.is_some_and(|old| !old.is_live(self.log_time))
+                    && !mutant!("expired entry is overwritten without its expire event")
+                {
+                    events.push(KeyEvent::removal(EventKind::Expire, key.clone()));
+                }
+                events.push(KeyEvent::put(key.clone(), record));
                 Written::Put { version, deadline }
             }
         }
     }
 
     fn check(&self, write: &Write) -> Result<(), Reason> {
+        if write.condition() == Condition::None {
+            return Ok(());
+        }
         let key = key_ref(write.key());
         let current = self.get(key, self.log_time).map(|record| record.version);
         match (write.condition(), current) {
@@ -227,7 +222,7 @@ impl StateMachine {
         let mut events = Vec::with_capacity(keys.len());
         for key in keys {
             self.entries.remove(&key);
-            events.push(KeyEvent { kind: EventKind::Expire, key, record: None });
+            events.push(KeyEvent::removal(EventKind::Expire, key));
         }
         events
     }
@@ -396,7 +391,7 @@ impl StateMachine {
         let mut entries = Entries::default();
         for (key, record) in self.entries.iter() {
             let record = Record::new(key, record.value.clone(), record.version, record.deadline);
-            entries.insert(key.clone(), record);
+            entries.insert(key, Arc::new(record));
         }
         let mut sessions = Sessions::default();
         for (id, session) in self.sessions.iter() {

@@ -131,8 +131,8 @@ fn decode_entries(reader: &mut Reader) -> Decoded<Entries> {
             return Err(reader.error("keys in order"));
         }
         let record = decode_record(reader, &key)?;
-        previous = Some(key.clone());
-        entries.insert(key, record);
+        entries.insert(&key, Arc::new(record));
+        previous = Some(key);
     }
     Ok(entries)
 }
