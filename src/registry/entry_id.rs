@@ -1,5 +1,6 @@
 //! Ids of registry entries: `namespace:name`.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,6 +64,13 @@ pub(super) fn check_part(what: &str, part: &str) -> Result<()> {
         .with_detail("actual", part.len()));
     }
     Ok(())
+}
+
+/// An id is found in a map by its text; both have the same order.
+impl Borrow<str> for EntryId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Display for EntryId {
