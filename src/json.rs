@@ -112,7 +112,8 @@ fn convert(value: &Value) -> Result<Json, Problem> {
 }
 
 fn text(bytes: &[u8]) -> Result<String, Problem> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Problem::new("a string that is not UTF-8 can't be JSON"))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Problem::new("a string that is not UTF-8 can't be JSON"))?;
     Ok(text.to_owned())
 }
 

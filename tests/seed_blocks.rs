@@ -42,7 +42,8 @@ async fn run_case(kind: Kind, block: &str, code: &str, case: &Table) -> bool {
     let text = |field: &str| case.get::<Option<String>>(field).unwrap().unwrap_or_default();
     let label = format!("{block} ({}) on {}", text("name"), kind.backend);
     let host = Host::new(kind).await;
-    let has = async |capability: &str| host.show(&format!("return cache:info().{capability}")).await;
+    let has =
+        async |capability: &str| host.show(&format!("return cache:info().{capability}")).await;
     let (only, unless) = (text("only"), text("unless"));
     if !only.is_empty() && has(&only).await != "true"
         || !unless.is_empty() && has(&unless).await != "false"

@@ -88,7 +88,10 @@ pub fn show(value: &Value) -> String {
 fn replace_print(lua: &Lua, printed: Arc<Mutex<Vec<u8>>>) {
     let write = lua
         .create_function(move |_, text: plimsoll::lua::mlua::LuaString| {
-            printed.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&text.as_bytes());
+            printed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend_from_slice(&text.as_bytes());
             Ok(())
         })
         .unwrap();
