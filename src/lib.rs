@@ -9,5 +9,7 @@ pub mod kv;
 pub mod limits;
 pub mod mutant;
 #[cfg(feature = "store")]
+pub mod registry;
+#[cfg(feature = "store")]
 pub mod store;
 pub mod value;

@@ -51,3 +51,21 @@ pub const MEMORY_ENTRIES_DEFAULT: u64 = 10_000;
 
 /// Longest keyspace name, in bytes.
 pub const KEYSPACE_BYTES_MAX: usize = 128;
+
+/// Largest configuration file, in bytes.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Most `_index.yaml` files in the folder of a configuration.
+pub const CONFIG_FILES_MAX: usize = 1_000;
+
+/// Deepest folder below the one of a configuration in which `_index.yaml` files are looked for.
+pub const CONFIG_FOLDER_DEPTH_MAX: usize = 32;
+
+/// Most nodes (scalars, lists, mappings) of a configuration file, aliases written out.
+pub const CONFIG_NODES_MAX: usize = 100_000;
+
+/// Deepest nesting of lists and mappings in a configuration file.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+
+/// Longest namespace and longest name of an entry id, in bytes each.
+pub const ENTRY_ID_PART_BYTES_MAX: usize = 128;
