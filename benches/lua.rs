@@ -16,7 +16,8 @@ use support::{Contender, Picker, contest};
 const KEYS: usize = 1_000;
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let (lua, handle) = runtime.block_on(async {
         let folder = std::env::temp_dir();
         let engine = Plimsoll::open(Config::builtin(folder)).await.expect("opens");
@@ -40,8 +41,7 @@ fn main() {
             });
         };
         let script: Function = lua.globals().get(method).expect("defined by the prelude");
-        let from_lua =
-            |n| runtime.block_on(script.call_async::<()>(n)).expect("runs");
+        let from_lua = |n| runtime.block_on(script.call_async::<()>(n)).expect("runs");
         let figures = contest(
             &format!("{method} of {KEYS} keys with values of 256 B"),
             None,

@@ -103,9 +103,9 @@ fn convert(value: &Value) -> Result<Json, Problem> {
     Ok(match value {
         Value::Boolean(boolean) => Json::Bool(*boolean),
         Value::Integer(integer) => Json::Number((*integer).into()),
-        Value::Float(float) => Json::Number(
-            Number::from_f64(*float).ok_or(Problem::new("NaN and no infinities"))?,
-        ),
+        Value::Float(float) => {
+            Json::Number(Number::from_f64(*float).ok_or(Problem::new("NaN and no infinities"))?)
+        }
         Value::String(bytes) => Json::String(text(bytes)?),
         Value::Table(table) => convert_table(table)?,
     })
@@ -127,7 +127,9 @@ fn convert_table(table: &Table) -> Result<Json, Problem> {
     }
     for (key, value) in table.other() {
         let TableKey::Integer(position) = key else {
-            return Err(Problem::new("tables with other keys than strings, or positions in an array"));
+            return Err(Problem::new(
+                "tables with other keys than strings, or positions in an array",
+            ));
         };
         let holes_allowed = table.len();
         let position = usize::try_from(*position)

@@ -12,8 +12,8 @@ use anstream::println;
 use super::Exit;
 use super::output::{BOLD, CYAN, DIM, GREEN, RESET};
 use crate::error::Error;
-use crate::lua::mlua::{self, Lua, Variadic};
-use crate::lua::{describe_error, install};
+use crate::lua::mlua::{self, Function, Lua, LuaString, MultiValue, Value, Variadic};
+use crate::lua::{install, run_script};
 use crate::registry::{Config, Plimsoll};
 
 /// One step of the tour.
@@ -45,21 +45,14 @@ pub async fn run() -> Exit {
             println!("Next: `plimsoll run SCRIPT`, `plimsoll --help`, docs/lua-store.md.");
             Exit::Done
         }
-        Err(error) => Exit::ScriptFailed(describe_error(&error)),
+        Err(message) => Exit::ScriptFailed(message),
     }
 }
 
-async fn walk(engine: &Plimsoll) -> mlua::Result<usize> {
+/// Runs the steps; answers how many there are.
+async fn walk(engine: &Plimsoll) -> Result<usize, String> {
     let lua = Lua::new();
-    install(&lua, engine)?;
-    let print = lua.create_function(|lua, values: Variadic<mlua::Value>| {
-        let tostring: mlua::Function = lua.globals().get("tostring")?;
-        let texts: Vec<String> =
-            values.iter().map(|value| tostring.call(value)).collect::<mlua::Result<_>>()?;
-        println!("    {CYAN}-> {}{RESET}", texts.join("  "));
-        Ok(())
-    })?;
-    lua.globals().set("print", print)?;
+    prepare(&lua, engine).map_err(|error| error.to_string())?;
     let steps = parse(TOUR);
     for (position, step) in steps.iter().enumerate() {
         println!("{BOLD}{}. {}{RESET}", position + 1, step.title);
@@ -71,10 +64,27 @@ async fn walk(engine: &Plimsoll) -> mlua::Result<usize> {
         }
         // Blank lines in front keep the line numbers of the tour in error messages.
         let source = "\n".repeat(step.line - 1) + &step.code.join("\n");
-        lua.load(source).set_name("@tour.lua").exec_async().await?;
+        let chunk = lua.load(source).set_name("@tour.lua").into_function();
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        run_script(&lua, chunk, MultiValue::new()).await?;
         println!();
     }
     Ok(steps.len())
+}
+
+/// Adds the modules, and a `print` that sets what it prints apart from the code.
+fn prepare(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
+    install(lua, engine)?;
+    let tostring: Function = lua.globals().get("tostring")?;
+    let print = lua.create_function(move |_, values: Variadic<Value>| {
+        let texts = values.iter().map(|value| tostring.call::<LuaString>(value));
+        let texts: Vec<_> = texts
+            .map(|text| Ok(String::from_utf8_lossy(&text?.as_bytes()).into_owned()))
+            .collect::<mlua::Result<_>>()?;
+        println!("    {CYAN}-> {}{RESET}", texts.join("  "));
+        Ok(())
+    })?;
+    lua.globals().set("print", print)
 }
 
 fn parse(tour: &str) -> Vec<Step<'_>> {

@@ -17,14 +17,14 @@ use crate::value::{Table, Value};
 pub fn value(value: &Value, format: &FormatArgs) {
     match value {
         Value::String(bytes) if !format.json => print_bytes(bytes),
-        value => println!("{}", payload::encode(value)),
+        value => println!("{}", json(value)),
     }
 }
 
 /// Prints an entry, a field a line.
 pub fn entry(entry: &Entry, format: &FormatArgs) {
     if format.json {
-        println!("{}", payload::encode(&entry_table(entry).into()));
+        println!("{}", entry_json(entry));
         return;
     }
     println!("key:     {}", entry.key);
@@ -40,19 +40,14 @@ pub fn entry(entry: &Entry, format: &FormatArgs) {
 /// Prints a page: a line with key, tab and value for each entry.
 pub fn page(page: &Page, format: &FormatArgs) {
     if format.json {
-        let mut items = Table::new();
-        for entry in &page.items {
-            items.push(entry_table(entry));
-        }
-        let mut table = Table::new();
-        table.insert("items", items);
-        table.insert("cursor", page.cursor.as_str());
-        table.insert("has_more", page.has_more);
-        println!("{}", payload::encode(&table.into()));
+        let items: Vec<_> = page.items.iter().map(entry_json).collect();
+        let cursor = json(&page.cursor.as_str().into());
+        let has_more = page.has_more;
+        println!(r#"{{"items":[{}],"cursor":{cursor},"has_more":{has_more}}}"#, items.join(","));
         return;
     }
     for entry in &page.items {
-        println!("{}\t{}", entry.key, payload::encode(&entry.value));
+        println!("{}\t{}", entry.key, json(&entry.value));
     }
     if page.has_more {
         eprintln!("more: --after '{}'", page.cursor);
@@ -79,7 +74,7 @@ pub fn info(info: &Info, format: &FormatArgs) {
         rows.push(("synchronous", synchronous.to_owned()));
     }
     if format.json {
-        println!("{}", payload::encode(&table.into()));
+        println!("{}", json(&table.into()));
         return;
     }
     for (name, value) in rows {
@@ -131,16 +126,22 @@ pub fn script_error(message: &str) {
     eprintln!("{RED}error{RESET}: {message}");
 }
 
-/// The fields of an entry, as Lua shows them.
-fn entry_table(entry: &Entry) -> Table {
-    let mut table = Table::new();
-    table.insert("key", entry.key.as_str());
-    table.insert("value", entry.value.clone());
-    table.insert("version", entry.version.to_string());
-    if let Some(deadline) = entry.expires_at {
-        table.insert("expires_at", deadline.as_seconds());
-    }
-    table
+/// The fields of an entry as Lua shows them. Composed here, because an entry with the largest value
+/// is larger than a value can be.
+fn entry_json(entry: &Entry) -> String {
+    let key = json(&entry.key.as_str().into());
+    let (value, version) = (json(&entry.value), entry.version);
+    let expires_at = match entry.expires_at {
+        Some(deadline) => format!(r#","expires_at":{:?}"#, deadline.as_seconds()),
+        None => String::new(),
+    };
+    format!(r#"{{"key":{key},"value":{value},"version":"{version}"{expires_at}}}"#)
+}
+
+/// A value as JSON, with the escape of `store.sql` for what JSON lacks.
+fn json(value: &Value) -> String {
+    let bytes = payload::encode(value).expect("the value was in a store");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
 /// Bytes and a newline; a closed pipe is not an error.

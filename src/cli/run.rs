@@ -12,7 +12,8 @@ use super::args::RunArgs;
 use super::{Exit, open};
 use crate::error::Error;
 use crate::lua::mlua::{self, Function, Lua, MultiValue, Table, Value};
-use crate::lua::{describe_error, install};
+use crate::lua::{install, run_script};
+use crate::registry::Plimsoll;
 
 /// Runs a script to its end.
 pub async fn run(args: RunArgs) -> Exit {
@@ -28,29 +29,29 @@ pub async fn run(args: RunArgs) -> Exit {
         Err(error) => return error.into(),
     };
     let lua = Lua::new();
-    let result = async {
-        install(&lua, &engine)?;
-        let arguments = prepare(&lua, &args.script, &args.arguments)?;
-        let name = format!("@{}", args.script.display());
-        let chunk = lua.load(without_shebang(&source)).set_name(name).into_function()?;
-        chunk.call_async::<MultiValue>(arguments).await
+    let result = match load(&lua, &engine, &args, &source) {
+        Ok((chunk, arguments)) => run_script(&lua, chunk, arguments).await,
+        Err(error) => Err(error.to_string()),
     };
-    let result = result.await;
     engine.close().await;
     match result {
-        Ok(values) => verdict(&values),
-        Err(error) => Exit::ScriptFailed(describe_error(&error)),
+        Ok(_) => Exit::Done,
+        Err(message) => Exit::ScriptFailed(message),
     }
 }
 
-/// A chunk that returns `nil, err` has failed.
-fn verdict(values: &MultiValue) -> Exit {
-    match (values.get(0), values.get(1)) {
-        (Some(Value::Nil), Some(error)) if !error.is_nil() => {
-            Exit::ScriptFailed(error.to_string().unwrap_or_else(|_| "an error".to_owned()))
-        }
-        _ => Exit::Done,
-    }
+/// The script as a function, and its arguments.
+fn load(
+    lua: &Lua,
+    engine: &Plimsoll,
+    args: &RunArgs,
+    source: &[u8],
+) -> mlua::Result<(Function, MultiValue)> {
+    install(lua, engine)?;
+    let arguments = prepare(lua, &args.script, &args.arguments)?;
+    let name = format!("@{}", args.script.display());
+    let chunk = lua.load(without_shebang(source)).set_name(name).into_function()?;
+    Ok((chunk, arguments))
 }
 
 /// Sets `arg`, the path of `require` and `os.exit`; answers the arguments of the chunk.

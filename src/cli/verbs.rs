@@ -148,7 +148,10 @@ fn absent(key: &str) -> Error {
 fn parse_value(args: &ValueArgs, format: &FormatArgs) -> Result<(Value, Option<Ttl>), Error> {
     let bytes = if args.value == "-" { read_stdin()? } else { bytes_of(&args.value) };
     let value = if format.json {
-        payload::decode(&bytes).map_err(|error| error.context("the value is not usable JSON"))?
+        payload::decode(&bytes).map_err(|error| {
+            let error = Error::invalid(error.message().to_owned());
+            error.context("the value of --json")
+        })?
     } else {
         Value::from(bytes)
     };

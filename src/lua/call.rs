@@ -184,7 +184,8 @@ pub(super) fn run<T: Send + 'static>(
             return Ok(finish(lua, style, into_lua, result)?);
         }
     }
-    let finish_later = move |result| -> Finish { Box::new(move |lua| finish(lua, style, into_lua, result)) };
+    let finish_later =
+        move |result| -> Finish { Box::new(move |lua| finish(lua, style, into_lua, result)) };
     let waiting = Waiting {
         is_started,
         is_write: style.is_write,
@@ -291,9 +292,14 @@ fn load_glue(lua: &Lua) -> mlua::Result<Table> {
         }
     })?;
     let pending = Lua::poll_pending();
-    lua.load(include_str!("glue.lua"))
-        .set_name("=[plimsoll]")
-        .call((mark(), pending, waits, wait, now, set_undriven))
+    lua.load(include_str!("glue.lua")).set_name("=[plimsoll]").call((
+        mark(),
+        pending,
+        waits,
+        wait,
+        now,
+        set_undriven,
+    ))
 }
 
 /// The results of a call where nothing can wait: those that are ready, or `CANCELED`.

@@ -94,10 +94,7 @@ fn put(
     run(lua, Style::WRITE, async move { handle.put(&key, value, options).await }, entry_to_lua)
 }
 
-fn delete(
-    lua: &Lua,
-    (this, key, options): (This, LuaValue, LuaValue),
-) -> Result<Values, Refusal> {
+fn delete(lua: &Lua, (this, key, options): (This, LuaValue, LuaValue)) -> Result<Values, Refusal> {
     let handle = args::open(&this)?;
     let key = args::string("key", &key)?;
     let if_version = args::delete_options(&options)?;
@@ -125,10 +122,12 @@ fn transact(lua: &Lua, (this, operations): (This, LuaValue)) -> Result<Values, R
 /// the kinds of store here do not have: their unknown outcomes stay unknown.
 fn resolve(_: &Lua, (this, error): (This, LuaValue)) -> Result<Values, Refusal> {
     let info = args::open(&this)?.info()?;
-    let is_unknown = errors::engine_error(&error)
-        .is_some_and(|error| error.outcome() == Some(Outcome::Unknown));
+    let is_unknown =
+        errors::engine_error(&error).is_some_and(|error| error.outcome() == Some(Outcome::Unknown));
     if !is_unknown {
-        return Err(Error::invalid("resolve takes an error whose details.outcome is \"unknown\"").into());
+        return Err(
+            Error::invalid("resolve takes an error whose details.outcome is \"unknown\"").into()
+        );
     }
     Err(Error::invalid(format!(
         "{} is a {} store, which can't tell what became of an operation: read the key to find out",

@@ -39,8 +39,5 @@ fn decode(lua: &Lua, text: LuaValue) -> Result<Values, Refusal> {
     }
 }
 
-const ENCODE: Purpose = Purpose {
-    depth_max: JSON_DEPTH_MAX,
-    bytes_max: JSON_BYTES_MAX,
-    participle: "encoded as JSON",
-};
+const ENCODE: Purpose =
+    Purpose { depth_max: JSON_DEPTH_MAX, bytes_max: JSON_BYTES_MAX, participle: "encoded as JSON" };

@@ -55,6 +55,7 @@ mod call;
 mod errors;
 mod handle;
 mod json;
+mod script;
 mod stack;
 mod store;
 mod time;
@@ -70,8 +71,9 @@ use crate::store::StoreHandle;
 
 use call::Calls;
 pub use errors::{describe, engine_error, object as error_value};
+pub use script::run_script;
 
-/// Adds the modules `store`, `errors`, `json` and `time`, and the globals `errors` and `json`.
+/// Adds the modules `store`, `errors`, `json` and `time`; all but `store` are globals too.
 ///
 /// A state without the library `package` has no `require`; the globals are there all the same.
 ///
@@ -81,13 +83,15 @@ pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
     let calls = Calls::install(lua)?;
     let errors = errors::install(lua, &calls)?;
     let json = json::install(lua, &calls)?;
+    let time = time::install(lua, &calls)?;
     handle::install(lua, &calls)?;
     watch::install(lua, &calls)?;
     lua.globals().raw_set("errors", &errors)?;
     lua.globals().raw_set("json", &json)?;
+    lua.globals().raw_set("time", &time)?;
     lua.register_module("errors", errors)?;
     lua.register_module("json", json)?;
-    lua.register_module("time", time::install(lua, &calls)?)?;
+    lua.register_module("time", time)?;
     lua.register_module("store", store::install(lua, &calls, engine)?)
 }
 

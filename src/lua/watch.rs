@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{AnyUserData, Either, Function, Lua, MetaMethod, Table, UserDataFields, UserDataRef};
 use mlua::Value as LuaValue;
+use mlua::{AnyUserData, Either, Function, Lua, MetaMethod, Table, UserDataFields, UserDataRef};
 use tokio::sync::{Mutex, watch};
 
 use super::args::{self, This};
@@ -76,7 +76,8 @@ pub(super) fn install(lua: &Lua, calls: &Calls) -> mlua::Result<()> {
     methods.raw_set("next", next_change)?;
     methods.raw_set("close", calls.function(lua, Style::READ, close)?)?;
     // A `for` passes its control values, which are no timeout.
-    let call = calls.function(lua, Style::READ, |lua, this: ThisStream| next(lua, (this, LuaValue::Nil)))?;
+    let call = calls
+        .function(lua, Style::READ, |lua, this: ThisStream| next(lua, (this, LuaValue::Nil)))?;
     lua.register_userdata_type::<Stream>(|registry| {
         registry.add_meta_field(MetaMethod::Type, "store.Watch");
         registry.add_meta_field(MetaMethod::Index, methods);
