@@ -8,6 +8,8 @@ pub mod keyspace;
 pub mod kv;
 pub mod limits;
 pub mod mutant;
+#[cfg(feature = "sql")]
+pub mod sql;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod value;
