@@ -41,6 +41,8 @@ pub mod kv;
 // Floor 3: adapters.
 #[cfg(feature = "lua")]
 pub mod json;
+#[cfg(feature = "sql")]
+pub mod sql;
 
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "lua")]
