@@ -10,6 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+#[cfg(feature = "sql")]
+use std::io;
+#[cfg(feature = "sql")]
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{OnceCell, RwLock};
@@ -19,6 +23,10 @@ use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "sql")]
+use crate::sql::{Database, SqliteDatabase, SqliteFile, SqliteOptions};
+#[cfg(feature = "sql")]
+use crate::store::SqlStore;
 use crate::store::{MemoryStore, Store, StoreHandle};
 
 /// An engine on a configuration. Clones share it.
@@ -49,6 +57,8 @@ struct Inner {
     config: Config,
     /// What is open, by the id of the entry; a cell is empty until then.
     stores: BTreeMap<EntryId, OnceCell<Arc<dyn Store>>>,
+    #[cfg(feature = "sql")]
+    databases: BTreeMap<EntryId, OnceCell<Database>>,
     is_closed: RwLock<bool>,
 }
 
@@ -58,9 +68,13 @@ impl Plimsoll {
     /// # Errors
     /// That of the first entry that is broken; nothing stays open then.
     pub async fn open(config: Config) -> Result<Self> {
-        let cells = config.entries().iter().filter(|entry| entry.kind().is_store());
-        let stores = cells.map(|entry| (entry.id().clone(), OnceCell::new())).collect();
-        let engine = Self(Arc::new(Inner { config, stores, is_closed: RwLock::new(false) }));
+        let engine = Self(Arc::new(Inner {
+            stores: empty_cells(&config, EntryKind::is_store),
+            #[cfg(feature = "sql")]
+            databases: empty_cells(&config, |kind| !kind.is_store()),
+            is_closed: RwLock::new(false),
+            config,
+        }));
         for entry in engine.config().entries().iter().filter(|entry| entry.auto_start()) {
             match engine.0.start(entry).await {
                 Err(error) if !is_merely_down(&error) => {
@@ -101,6 +115,10 @@ impl Plimsoll {
         for store in self.0.stores.values().filter_map(OnceCell::get) {
             store.close().await;
         }
+        #[cfg(feature = "sql")]
+        for database in self.0.databases.values().filter_map(OnceCell::get) {
+            database.close().await;
+        }
     }
 
     /// The configuration.
@@ -113,6 +131,10 @@ impl Plimsoll {
 impl Inner {
     /// Opens an entry, whatever its kind.
     async fn start(&self, entry: &RegistryEntry) -> Result<()> {
+        #[cfg(feature = "sql")]
+        if !entry.kind().is_store() {
+            return self.database(entry.id()).await.map(|_| ());
+        }
         self.store(entry).await.map(|_| ())
     }
 
@@ -126,13 +148,67 @@ impl Inner {
     async fn open_store(&self, entry: &RegistryEntry) -> Result<Arc<dyn Store>> {
         match entry.kind() {
             EntryKind::MemoryStore(options) => Ok(MemoryStore::open(*options)),
+            #[cfg(feature = "sql")]
+            EntryKind::SqlStore(sql) => {
+                let database = self.database(sql.database()).await?;
+                Ok(SqlStore::open(database, sql.table().clone()).await?)
+            }
+            #[cfg(feature = "sql")]
+            EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
         }
+    }
+
+    /// The database of an entry, opened now if it was not before.
+    #[cfg(feature = "sql")]
+    async fn database(&self, id: &EntryId) -> Result<Database> {
+        let found = self.config.entry(id.as_str()).zip(self.databases.get(id));
+        let (entry, cell) = found.expect("references were checked");
+        let EntryKind::SqliteDatabase(options) = entry.kind() else {
+            unreachable!("only databases have such a cell")
+        };
+        let database = cell.get_or_try_init(|| open_sqlite(options)).await;
+        database.cloned().map_err(|error| in_entry(entry, error))
     }
 
     fn unknown_store(&self, id: &str) -> Error {
         let near = did_you_mean(id, self.stores.keys().map(EntryId::as_str));
         Error::not_found(format!("the configuration has no store {id:?}{near}"))
     }
+}
+
+fn empty_cells<T>(
+    config: &Config,
+    belongs: impl Fn(&EntryKind) -> bool,
+) -> BTreeMap<EntryId, OnceCell<T>> {
+    let entries = config.entries().iter().filter(|entry| belongs(entry.kind()));
+    entries.map(|entry| (entry.id().clone(), OnceCell::new())).collect()
+}
+
+/// Opens an SQLite file and, before it, makes its folder if only that one is missing: a path with a
+/// slip in it must not leave a tree of folders behind.
+#[cfg(feature = "sql")]
+async fn open_sqlite(options: &SqliteOptions) -> Result<Database> {
+    if let SqliteFile::Path(path) = &options.file
+        && let Some(folder) = path.parent().map(Path::to_owned)
+    {
+        let made = tokio::task::spawn_blocking(move || match folder.is_dir() {
+            true => Ok(()),
+            false => std::fs::create_dir(&folder).map_err(|error| (folder, error)),
+        });
+        match made.await.expect("making a folder does not panic") {
+            Ok(()) => {}
+            // Another process was faster.
+            Err((_, error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err((folder, error)) => {
+                return Err(Error::invalid(format!(
+                    "the folder {} of the database can't be made: {error}; make it, or correct \
+                     the field file",
+                    folder.display()
+                )));
+            }
+        }
+    }
+    Ok(SqliteDatabase::open(options.clone()).await?.into())
 }
 
 fn no_store(entry: &RegistryEntry) -> Error {
