@@ -69,3 +69,6 @@ pub const CONFIG_DEPTH_MAX: usize = 64;
 
 /// Longest namespace and longest name of an entry id, in bytes each.
 pub const ENTRY_ID_PART_BYTES_MAX: usize = 128;
+
+/// Largest table that `json.encode` takes, in bytes of its canonical encoding.
+pub const JSON_BYTES_MAX: usize = 64 << 20;
