@@ -14,6 +14,8 @@ pub mod lua;
 pub mod mutant;
 #[cfg(feature = "store")]
 pub mod registry;
+#[cfg(feature = "sql")]
+pub mod sql;
 #[cfg(feature = "store")]
 pub mod store;
 pub mod value;

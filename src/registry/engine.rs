@@ -24,7 +24,7 @@ use super::entry_id::EntryId;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
 #[cfg(feature = "sql")]
-use crate::sql::{Database, SqliteDatabase, SqliteFile, SqliteOptions};
+use crate::sql::{SqliteDatabase, SqliteFile, SqliteOptions};
 #[cfg(feature = "sql")]
 use crate::store::SqlStore;
 use crate::store::{MemoryStore, Store, StoreHandle};
@@ -57,8 +57,9 @@ struct Inner {
     config: Config,
     /// What is open, by the id of the entry; a cell is empty until then.
     stores: BTreeMap<EntryId, OnceCell<Arc<dyn Store>>>,
+    /// Databases open their files themselves, when they are first used.
     #[cfg(feature = "sql")]
-    databases: BTreeMap<EntryId, OnceCell<Database>>,
+    databases: BTreeMap<EntryId, Arc<SqliteDatabase>>,
     is_closed: RwLock<bool>,
 }
 
@@ -69,9 +70,9 @@ impl Plimsoll {
     /// That of the first entry that is broken; nothing stays open then.
     pub async fn open(config: Config) -> Result<Self> {
         let engine = Self(Arc::new(Inner {
-            stores: empty_cells(&config, EntryKind::is_store),
+            stores: cells(&config),
             #[cfg(feature = "sql")]
-            databases: empty_cells(&config, |kind| !kind.is_store()),
+            databases: databases(&config),
             is_closed: RwLock::new(false),
             config,
         }));
@@ -116,7 +117,7 @@ impl Plimsoll {
             store.close().await;
         }
         #[cfg(feature = "sql")]
-        for database in self.0.databases.values().filter_map(OnceCell::get) {
+        for database in self.0.databases.values() {
             database.close().await;
         }
     }
@@ -132,8 +133,8 @@ impl Inner {
     /// Opens an entry, whatever its kind.
     async fn start(&self, entry: &RegistryEntry) -> Result<()> {
         #[cfg(feature = "sql")]
-        if !entry.kind().is_store() {
-            return self.database(entry.id()).await.map(|_| ());
+        if let Some(database) = self.databases.get(entry.id()) {
+            return database.check().await.map_err(|error| in_entry(entry, error));
         }
         self.store(entry).await.map(|_| ())
     }
@@ -150,24 +151,33 @@ impl Inner {
             EntryKind::MemoryStore(options) => Ok(MemoryStore::open(*options)),
             #[cfg(feature = "sql")]
             EntryKind::SqlStore(sql) => {
-                let database = self.database(sql.database()).await?;
-                Ok(SqlStore::open(database, sql.table().clone()).await?)
+                let database = &self.databases[sql.database()];
+                if sql.options().create_table {
+                    self.make_folder(sql.database()).await?;
+                }
+                Ok(SqlStore::open(Arc::clone(database), sql.options().clone()).await?)
             }
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
         }
     }
 
-    /// The database of an entry, opened now if it was not before.
+    /// Makes the folder of a database file that is about to be made, if only that one is missing: a
+    /// path with a slip in it must not leave a tree of folders behind.
     #[cfg(feature = "sql")]
-    async fn database(&self, id: &EntryId) -> Result<Database> {
-        let found = self.config.entry(id.as_str()).zip(self.databases.get(id));
-        let (entry, cell) = found.expect("references were checked");
-        let EntryKind::SqliteDatabase(options) = entry.kind() else {
-            unreachable!("only databases have such a cell")
+    async fn make_folder(&self, database: &EntryId) -> Result<()> {
+        let Some(entry) = self.config.entry(database.as_str()) else {
+            return Ok(());
         };
-        let database = cell.get_or_try_init(|| open_sqlite(options)).await;
-        database.cloned().map_err(|error| in_entry(entry, error))
+        let EntryKind::SqliteDatabase(SqliteOptions { file: SqliteFile::Path(file), .. }) =
+            entry.kind()
+        else {
+            return Ok(());
+        };
+        let file = file.clone();
+        let made = tokio::task::spawn_blocking(move || make_folder_of(&file));
+        let made = made.await.expect("making a folder does not panic");
+        made.map_err(|error| in_entry(entry, error))
     }
 
     fn unknown_store(&self, id: &str) -> Error {
@@ -176,39 +186,38 @@ impl Inner {
     }
 }
 
-fn empty_cells<T>(
-    config: &Config,
-    belongs: impl Fn(&EntryKind) -> bool,
-) -> BTreeMap<EntryId, OnceCell<T>> {
-    let entries = config.entries().iter().filter(|entry| belongs(entry.kind()));
-    entries.map(|entry| (entry.id().clone(), OnceCell::new())).collect()
+/// A cell for each store.
+fn cells(config: &Config) -> BTreeMap<EntryId, OnceCell<Arc<dyn Store>>> {
+    let stores = config.entries().iter().filter(|entry| entry.kind().is_store());
+    stores.map(|entry| (entry.id().clone(), OnceCell::new())).collect()
 }
 
-/// Opens an SQLite file and, before it, makes its folder if only that one is missing: a path with a
-/// slip in it must not leave a tree of folders behind.
 #[cfg(feature = "sql")]
-async fn open_sqlite(options: &SqliteOptions) -> Result<Database> {
-    if let SqliteFile::Path(path) = &options.file
-        && let Some(folder) = path.parent().map(Path::to_owned)
-    {
-        let made = tokio::task::spawn_blocking(move || match folder.is_dir() {
-            true => Ok(()),
-            false => std::fs::create_dir(&folder).map_err(|error| (folder, error)),
-        });
-        match made.await.expect("making a folder does not panic") {
-            Ok(()) => {}
-            // Another process was faster.
-            Err((_, error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err((folder, error)) => {
-                return Err(Error::invalid(format!(
-                    "the folder {} of the database can't be made: {error}; make it, or correct \
-                     the field file",
-                    folder.display()
-                )));
-            }
+fn databases(config: &Config) -> BTreeMap<EntryId, Arc<SqliteDatabase>> {
+    let database = |entry: &RegistryEntry| match entry.kind() {
+        EntryKind::SqliteDatabase(options) => {
+            Some((entry.id().clone(), SqliteDatabase::open(options.clone())))
         }
+        EntryKind::MemoryStore(_) | EntryKind::SqlStore(_) => None,
+    };
+    config.entries().iter().filter_map(database).collect()
+}
+
+#[cfg(feature = "sql")]
+fn make_folder_of(file: &Path) -> Result<()> {
+    let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) else {
+        return Ok(());
+    };
+    match std::fs::create_dir(folder) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::invalid(format!(
+            "file: the folder {} can't be made: {error}; make it, or correct the path",
+            folder.display()
+        ))
+        .with_detail("field", "file")),
+        Ok(()) => Ok(()),
     }
-    Ok(SqliteDatabase::open(options.clone()).await?.into())
 }
 
 fn no_store(entry: &RegistryEntry) -> Error {

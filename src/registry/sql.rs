@@ -6,15 +6,14 @@ use std::time::Duration;
 use super::entry_id::EntryId;
 use super::fields::{Fields, Given, Refusal};
 use super::references::{Reference, Wanted};
-use crate::sql::{
-    Identifier, SqlClock, SqliteFile, SqliteOptions, Synchronous, TableNames, TableOptions,
-};
+use crate::sql::{Identifier, SqlClock, SqliteFile, SqliteOptions, Synchronous, TableNames};
+use crate::store::SqlOptions;
 
 /// A `store.sql`: a table of a database.
 #[derive(Clone, Debug)]
 pub struct SqlStoreEntry {
     database: Reference,
-    table: TableOptions,
+    options: SqlOptions,
 }
 
 impl SqlStoreEntry {
@@ -26,8 +25,8 @@ impl SqlStoreEntry {
 
     /// The table and how it is used.
     #[must_use]
-    pub fn table(&self) -> &TableOptions {
-        &self.table
+    pub fn options(&self) -> &SqlOptions {
+        &self.options
     }
 
     pub(super) fn reference(&self) -> &Reference {
@@ -44,13 +43,17 @@ pub(super) fn read_store(fields: &mut Fields<'_>) -> Option<SqlStoreEntry> {
     let names = read_names(fields);
     let cleanup_interval = fields.optional("cleanup_interval", |given| given.interval());
     let create_table = fields.optional("create_table", |given| given.boolean());
-    let table = TableOptions {
-        names: names?,
+    let TableNames { table, key, payload, expire } = names?;
+    let options = SqlOptions {
+        table,
+        key_column: key,
+        payload_column: payload,
+        expire_column: expire,
         cleanup_interval: cleanup_interval.flatten(),
         create_table: create_table.unwrap_or(false),
         clock: SqlClock::Server,
     };
-    Some(SqlStoreEntry { database: database?, table })
+    Some(SqlStoreEntry { database: database?, options })
 }
 
 fn read_names(fields: &mut Fields<'_>) -> Option<TableNames> {
@@ -99,7 +102,7 @@ pub(super) fn read_sqlite(fields: &mut Fields<'_>, folder: &Path) -> Option<Sqli
     Some(SqliteOptions {
         synchronous: synchronous.unwrap_or(default.synchronous),
         busy_timeout: busy_timeout.unwrap_or(default.busy_timeout),
-        ..default
+        file: default.file,
     })
 }
 
