@@ -9,8 +9,8 @@ use std::hint::black_box;
 
 use plimsoll::lua::install;
 use plimsoll::lua::mlua::{Function, Lua};
+use plimsoll::registry::{Config, LoadOptions, Plimsoll};
 use plimsoll::store::StoreHandle;
-use plimsoll::{Config, Plimsoll};
 use support::{Contender, Picker, contest};
 
 const KEYS: usize = 1_000;
@@ -19,8 +19,9 @@ fn main() {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
     let (lua, handle) = runtime.block_on(async {
-        let folder = std::env::temp_dir();
-        let engine = Plimsoll::open(Config::builtin(folder)).await.expect("opens");
+        let options = LoadOptions::default();
+        let config = Config::parse(CONFIG, ".", "bench.yaml", options).expect("is right");
+        let engine = Plimsoll::open(config).await.expect("opens");
         let handle = engine.store("app:cache").await.expect("is there");
         for i in 0..KEYS {
             handle.set(&key(i), vec![b'v'; 256], None).await.expect("is written");
@@ -52,6 +53,14 @@ fn main() {
         println!("    Lua over Rust: {over:.0} ns, aim {aim:.0} ns: {verdict}");
     }
 }
+
+const CONFIG: &str = r#"
+version: "1.0"
+namespace: app
+entries:
+  - name: cache
+    kind: store.memory
+"#;
 
 fn key(i: usize) -> String {
     format!("user:{i:05}")

@@ -7,10 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anstream::println;
-
 use super::Exit;
-use super::output::{BOLD, CYAN, DIM, GREEN, RESET};
+use super::output::{BOLD, CYAN, DIM, GREEN, RESET, say};
 use crate::error::Error;
 use crate::lua::mlua::{self, Function, Lua, LuaString, MultiValue, Value, Variadic};
 use crate::lua::{install, run_script};
@@ -36,13 +34,13 @@ pub async fn run() -> Exit {
         Ok(engine) => engine,
         Err(error) => return error.into(),
     };
-    println!("{BOLD}Plimsoll{RESET}, a formally tested key-value engine. A tour in Lua.\n");
+    say!("{BOLD}Plimsoll{RESET}, a formally tested key-value engine. A tour in Lua.\n");
     let result = walk(&engine).await;
     engine.close().await;
     match result {
         Ok(steps) => {
-            println!("{GREEN}Done: {steps} steps, every assertion of the tour held.{RESET}");
-            println!("Next: `plimsoll run SCRIPT`, `plimsoll --help`, docs/lua-store.md.");
+            say!("{GREEN}Done: {steps} steps, every assertion of the tour held.{RESET}");
+            say!("Next: `plimsoll run SCRIPT`, `plimsoll --help`, docs/lua-store.md.");
             Exit::Done
         }
         Err(message) => Exit::ScriptFailed(message),
@@ -55,19 +53,19 @@ async fn walk(engine: &Plimsoll) -> Result<usize, String> {
     prepare(&lua, engine).map_err(|error| error.to_string())?;
     let steps = parse(TOUR);
     for (position, step) in steps.iter().enumerate() {
-        println!("{BOLD}{}. {}{RESET}", position + 1, step.title);
+        say!("{BOLD}{}. {}{RESET}", position + 1, step.title);
         for line in &step.story {
-            println!("{line}");
+            say!("{line}");
         }
         for line in &step.code {
-            println!("    {DIM}{line}{RESET}");
+            say!("    {DIM}{line}{RESET}");
         }
         // Blank lines in front keep the line numbers of the tour in error messages.
         let source = "\n".repeat(step.line - 1) + &step.code.join("\n");
         let chunk = lua.load(source).set_name("@tour.lua").into_function();
         let chunk = chunk.map_err(|error| error.to_string())?;
         run_script(&lua, chunk, MultiValue::new()).await?;
-        println!();
+        say!();
     }
     Ok(steps.len())
 }
@@ -81,7 +79,7 @@ fn prepare(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
         let texts: Vec<_> = texts
             .map(|text| Ok(String::from_utf8_lossy(&text?.as_bytes()).into_owned()))
             .collect::<mlua::Result<_>>()?;
-        println!("    {CYAN}-> {}{RESET}", texts.join("  "));
+        say!("    {CYAN}-> {}{RESET}", texts.join("  "));
         Ok(())
     })?;
     lua.globals().set("print", print)

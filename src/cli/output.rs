@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use anstream::{eprintln, print, println};
+use anstream::eprintln;
 
 use super::Exit;
 use super::args::FormatArgs;
@@ -13,27 +13,36 @@ use crate::sql::payload;
 use crate::store::Info;
 use crate::value::{Table, Value};
 
+/// Prints a line. A reader that has gone away is no error: it has read enough.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stdout(), $($arg)*);
+    }};
+}
+pub(super) use say;
+
 /// Prints a value: a string as its bytes, anything else as JSON.
 pub fn value(value: &Value, format: &FormatArgs) {
     match value {
         Value::String(bytes) if !format.json => print_bytes(bytes),
-        value => println!("{}", json(value)),
+        value => say!("{}", json(value)),
     }
 }
 
 /// Prints an entry, a field a line.
 pub fn entry(entry: &Entry, format: &FormatArgs) {
     if format.json {
-        println!("{}", entry_json(entry));
+        say!("{}", entry_json(entry));
         return;
     }
-    println!("key:     {}", entry.key);
-    print!("value:   ");
+    say!("key:     {}", entry.key);
+    let _ = write!(anstream::stdout(), "value:   ");
     value(&entry.value, format);
-    println!("version: {}", entry.version);
+    say!("version: {}", entry.version);
     match entry.expires_at {
-        Some(deadline) => println!("expires: {} (unix seconds)", deadline.as_seconds()),
-        None => println!("expires: never"),
+        Some(deadline) => say!("expires: {} (unix seconds)", deadline.as_seconds()),
+        None => say!("expires: never"),
     }
 }
 
@@ -43,11 +52,11 @@ pub fn page(page: &Page, format: &FormatArgs) {
         let items: Vec<_> = page.items.iter().map(entry_json).collect();
         let cursor = json(&page.cursor.as_str().into());
         let has_more = page.has_more;
-        println!(r#"{{"items":[{}],"cursor":{cursor},"has_more":{has_more}}}"#, items.join(","));
+        say!(r#"{{"items":[{}],"cursor":{cursor},"has_more":{has_more}}}"#, items.join(","));
         return;
     }
     for entry in &page.items {
-        println!("{}\t{}", entry.key, json(&entry.value));
+        say!("{}\t{}", entry.key, json(&entry.value));
     }
     if page.has_more {
         eprintln!("more: --after '{}'", page.cursor);
@@ -74,11 +83,11 @@ pub fn info(info: &Info, format: &FormatArgs) {
         rows.push(("synchronous", synchronous.to_owned()));
     }
     if format.json {
-        println!("{}", json(&table.into()));
+        say!("{}", json(&table.into()));
         return;
     }
     for (name, value) in rows {
-        println!("{name:<16} {value}");
+        say!("{name:<16} {value}");
     }
 }
 
@@ -86,17 +95,17 @@ pub fn info(info: &Info, format: &FormatArgs) {
 pub fn config(config: &Config) {
     for entry in config.entries() {
         let start = if entry.auto_start() { "  (auto_start)" } else { "" };
-        println!("{}  {}{start}", entry.id(), entry.kind().name());
+        say!("{}  {}{start}", entry.id(), entry.kind().name());
     }
     for skipped in config.skipped() {
-        println!("{}  {}  skipped: {}", skipped.id(), skipped.kind(), skipped.location());
+        say!("{}  {}  skipped: {}", skipped.id(), skipped.kind(), skipped.location());
     }
-    println!("{} entries, no error", config.entries().len());
+    say!("{} entries, no error", config.entries().len());
 }
 
 /// Prints `true` or `false`.
 pub fn boolean(answer: bool) {
-    println!("{answer}");
+    say!("{answer}");
 }
 
 /// Prints `true` or `false` and gives the exit that goes with it.
