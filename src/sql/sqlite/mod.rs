@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::connection::Opener;
@@ -104,6 +105,24 @@ impl SqliteDatabase {
             writer: Mutex::new(WriterState::Idle),
             room: Arc::new(Semaphore::new(SQLITE_WRITES_MAX)),
         })
+    }
+
+    /// Opens the file, if there is one, and reads from it, so that what is wrong with it shows now.
+    ///
+    /// # Errors
+    /// `INVALID` if the path is none of a database; `INTERNAL` if the file is damaged;
+    /// `UNAVAILABLE` if it is locked or can't be opened.
+    pub async fn check(&self) -> Result<()> {
+        if self.opener().is_file_missing() {
+            return Ok(());
+        }
+        self.opener().check_path(true)?;
+        let read = |connection: &Connection| {
+            let version = connection.pragma_query_value(None, "schema_version", |row| row.get(0));
+            Ok::<i64, Failure>(version?)
+        };
+        let result = self.readers.read_blocking(read).await;
+        result.map(drop).map_err(|failure| self.to_error(failure))
     }
 
     /// Finishes the queued writes and closes the file; every later access answers `UNAVAILABLE`.
