@@ -72,3 +72,18 @@ pub const ENTRY_ID_PART_BYTES_MAX: usize = 128;
 
 /// Largest table that `json.encode` takes, in bytes of its canonical encoding.
 pub const JSON_BYTES_MAX: usize = 64 << 20;
+
+/// Longest name of an SQL table or column, in bytes: what PostgreSQL keeps of a name.
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// Largest payload that is read from an SQL table, in bytes of JSON. No value within
+/// [`VALUE_BYTES_MAX`] is longer: the JSON of a value is at most eleven times its encoding.
+pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// Most writes of one SQLite database that are queued or running; further callers wait for room.
+/// Also the most that one transaction holds.
+pub const SQLITE_WRITES_MAX: usize = 1_024;
+
+/// Most reads of one SQLite database on blocking threads at once (lists, and point reads that met
+/// a lock); further callers wait. Also the most read connections that are kept open.
+pub const SQLITE_BLOCKING_READS_MAX: usize = 8;

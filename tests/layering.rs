@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("check", 1),
     ("kv", 1),
     ("json", 3),
+    ("json", 3),
     ("sql", 3),
     ("store", 5),
     ("registry", 6),

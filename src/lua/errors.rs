@@ -88,11 +88,16 @@ pub fn engine_error(value: &LuaValue) -> Option<Error> {
 #[must_use]
 pub fn describe(value: &LuaValue) -> String {
     match value.as_userdata() {
-        Some(userdata) if userdata.is::<ErrorObject>() => {
+        Some(userdata) if is_object(value) => {
             String::from_utf8_lossy(&stack_text(userdata).unwrap_or_default()).into_owned()
         }
         _ => value.to_string().unwrap_or_else(|_| value.type_name().to_owned()),
     }
+}
+
+/// Whether a value is an error object.
+pub(super) fn is_object(value: &LuaValue) -> bool {
+    value.as_userdata().is_some_and(AnyUserData::is::<ErrorObject>)
 }
 
 fn borrow(value: &LuaValue) -> Option<mlua::UserDataRef<ErrorObject>> {

@@ -55,6 +55,7 @@ mod call;
 mod errors;
 mod handle;
 mod json;
+mod script;
 mod stack;
 mod store;
 mod time;
@@ -70,8 +71,9 @@ use crate::store::StoreHandle;
 
 use call::Calls;
 pub use errors::{describe, engine_error, object as error_value};
+pub use script::run_script;
 
-/// Adds the modules `store`, `errors`, `json` and `time`, and the globals `errors` and `json`.
+/// Adds the modules `store`, `errors`, `json` and `time`; all but `store` are globals too.
 ///
 /// Installing again, into the same state, replaces the modules: `store` then is that of the engine
 /// given last, and what scripts already hold goes on working.
@@ -88,11 +90,13 @@ pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
     })?;
     let errors = errors::module(lua, &calls)?;
     let json = json::module(lua, &calls)?;
+    let time = time::module(lua, &calls)?;
     lua.globals().raw_set("errors", &errors)?;
     lua.globals().raw_set("json", &json)?;
+    lua.globals().raw_set("time", &time)?;
     lua.register_module("errors", errors)?;
     lua.register_module("json", json)?;
-    lua.register_module("time", time::module(lua, &calls)?)?;
+    lua.register_module("time", time)?;
     lua.register_module("store", store::module(lua, &calls, engine)?)
 }
 

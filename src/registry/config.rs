@@ -44,7 +44,7 @@ impl Config {
     /// what is wrong and what to do. The details `file`, `line`, `column` and `field` are those of
     /// the first.
     pub fn load(path: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
-        let sources = source::read(path.as_ref()).map_err(|found| problem::into_error(&found))?;
+        let sources = source::read(path.as_ref()).map_err(problem::into_error)?;
         Self::from_sources(&sources, &options)
     }
 
@@ -100,7 +100,7 @@ impl Config {
         if problems.is_empty() {
             problems = references::check(&config.entries, &config.skipped);
         }
-        if problems.is_empty() { Ok(config) } else { Err(problem::into_error(&problems)) }
+        if problems.is_empty() { Ok(config) } else { Err(problem::into_error(problems)) }
     }
 
     /// Adds the entries of a file.

@@ -10,6 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+#[cfg(feature = "sql")]
+use std::io;
+#[cfg(feature = "sql")]
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{OnceCell, RwLock};
@@ -19,6 +23,10 @@ use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "sql")]
+use crate::sql::{SqliteDatabase, SqliteFile, SqliteOptions};
+#[cfg(feature = "sql")]
+use crate::store::SqlStore;
 use crate::store::{MemoryStore, Store, StoreHandle};
 
 /// An engine on a configuration. Clones share it.
@@ -49,6 +57,9 @@ struct Inner {
     config: Config,
     /// What is open, by the id of the entry; a cell is empty until then.
     stores: BTreeMap<EntryId, OnceCell<Arc<dyn Store>>>,
+    /// Databases open their files themselves, when they are first used.
+    #[cfg(feature = "sql")]
+    databases: BTreeMap<EntryId, Arc<SqliteDatabase>>,
     is_closed: RwLock<bool>,
 }
 
@@ -58,9 +69,13 @@ impl Plimsoll {
     /// # Errors
     /// That of the first entry that is broken; nothing stays open then.
     pub async fn open(config: Config) -> Result<Self> {
-        let cells = config.entries().iter().filter(|entry| entry.kind().is_store());
-        let stores = cells.map(|entry| (entry.id().clone(), OnceCell::new())).collect();
-        let engine = Self(Arc::new(Inner { config, stores, is_closed: RwLock::new(false) }));
+        let engine = Self(Arc::new(Inner {
+            stores: cells(&config),
+            #[cfg(feature = "sql")]
+            databases: databases(&config),
+            is_closed: RwLock::new(false),
+            config,
+        }));
         for entry in engine.config().entries().iter().filter(|entry| entry.auto_start()) {
             match engine.0.start(entry).await {
                 Err(error) if !is_merely_down(&error) => {
@@ -101,6 +116,10 @@ impl Plimsoll {
         for store in self.0.stores.values().filter_map(OnceCell::get) {
             store.close().await;
         }
+        #[cfg(feature = "sql")]
+        for database in self.0.databases.values() {
+            database.close().await;
+        }
     }
 
     /// The configuration.
@@ -113,6 +132,10 @@ impl Plimsoll {
 impl Inner {
     /// Opens an entry, whatever its kind.
     async fn start(&self, entry: &RegistryEntry) -> Result<()> {
+        #[cfg(feature = "sql")]
+        if let Some(database) = self.databases.get(entry.id()) {
+            return database.check().await.map_err(|error| in_entry(entry, error));
+        }
         self.store(entry).await.map(|_| ())
     }
 
@@ -126,12 +149,74 @@ impl Inner {
     async fn open_store(&self, entry: &RegistryEntry) -> Result<Arc<dyn Store>> {
         match entry.kind() {
             EntryKind::MemoryStore(options) => Ok(MemoryStore::open(*options)),
+            #[cfg(feature = "sql")]
+            EntryKind::SqlStore(sql) => {
+                let database = &self.databases[sql.database()];
+                if sql.options().create_table {
+                    self.make_folder(sql.database()).await?;
+                }
+                Ok(SqlStore::open(Arc::clone(database), sql.options().clone()).await?)
+            }
+            #[cfg(feature = "sql")]
+            EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
         }
+    }
+
+    /// Makes the folder of a database file that is about to be made, if only that one is missing: a
+    /// path with a slip in it must not leave a tree of folders behind.
+    #[cfg(feature = "sql")]
+    async fn make_folder(&self, database: &EntryId) -> Result<()> {
+        let Some(entry) = self.config.entry(database.as_str()) else {
+            return Ok(());
+        };
+        let EntryKind::SqliteDatabase(SqliteOptions { file: SqliteFile::Path(file), .. }) =
+            entry.kind()
+        else {
+            return Ok(());
+        };
+        let file = file.clone();
+        let made = tokio::task::spawn_blocking(move || make_folder_of(&file));
+        let made = made.await.expect("making a folder does not panic");
+        made.map_err(|error| in_entry(entry, error))
     }
 
     fn unknown_store(&self, id: &str) -> Error {
         let near = did_you_mean(id, self.stores.keys().map(EntryId::as_str));
         Error::not_found(format!("the configuration has no store {id:?}{near}"))
+    }
+}
+
+/// A cell for each store.
+fn cells(config: &Config) -> BTreeMap<EntryId, OnceCell<Arc<dyn Store>>> {
+    let stores = config.entries().iter().filter(|entry| entry.kind().is_store());
+    stores.map(|entry| (entry.id().clone(), OnceCell::new())).collect()
+}
+
+#[cfg(feature = "sql")]
+fn databases(config: &Config) -> BTreeMap<EntryId, Arc<SqliteDatabase>> {
+    let database = |entry: &RegistryEntry| match entry.kind() {
+        EntryKind::SqliteDatabase(options) => {
+            Some((entry.id().clone(), SqliteDatabase::open(options.clone())))
+        }
+        EntryKind::MemoryStore(_) | EntryKind::SqlStore(_) => None,
+    };
+    config.entries().iter().filter_map(database).collect()
+}
+
+#[cfg(feature = "sql")]
+fn make_folder_of(file: &Path) -> Result<()> {
+    let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) else {
+        return Ok(());
+    };
+    match std::fs::create_dir(folder) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::invalid(format!(
+            "file: the folder {} can't be made: {error}; make it, or correct the path",
+            folder.display()
+        ))
+        .with_detail("field", "file")),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
-use super::fields::Fields;
+use super::fields::{Fields, Given, Refusal};
 use super::problem::Origin;
 #[cfg(feature = "sql")]
 use super::references::Reference;
@@ -100,7 +100,7 @@ impl RegistryEntry {
     #[cfg(feature = "sql")]
     pub(super) fn reference(&self) -> Option<&Reference> {
         match &self.kind {
-            EntryKind::SqlStore(entry) => Some(entry.database()),
+            EntryKind::SqlStore(entry) => Some(entry.reference()),
             EntryKind::MemoryStore(_) | EntryKind::SqliteDatabase(_) => None,
         }
     }
@@ -152,21 +152,18 @@ pub(super) fn read(
     options: &LoadOptions,
 ) -> Option<Parsed> {
     let origin = fields.origin().clone();
-    let kind = fields.required("kind", STORE_MEMORY, |given| {
-        Ok((given.text()?.to_owned(), given.origin.clone()))
-    });
-    let is_skipped = options.skip_foreign_kinds
-        && kind.as_ref().is_some_and(|(kind, _)| !KINDS.contains(&kind.as_str()));
-    let name = fields.required("name", "cache", |given| {
-        if !is_skipped {
-            entry_id::check_part("name", given.text()?)?;
-        }
-        Ok(given.text()?.to_owned())
-    });
-    if is_skipped {
-        let id = format!("{}:{}", namespace?, name?);
+    let name = fields.required("name", "cache", text_and_origin);
+    let kind = fields.required("kind", STORE_MEMORY, text_and_origin);
+    let is_foreign = kind.as_ref().is_some_and(|(kind, _)| !KINDS.contains(&kind.as_str()));
+    if is_foreign && options.skip_foreign_kinds {
+        // Other programs have other rules for names.
+        let id = format!("{}:{}", namespace?, name?.0);
         return Some(Parsed::Skipped(SkippedEntry { id, kind: kind?.0, origin }));
     }
+    let name = name.and_then(|(name, origin)| {
+        let checked = entry_id::check_part("name", &name);
+        checked.map_err(|error| fields.report(&origin, error.message())).ok().map(|()| name)
+    });
     fields.optional("meta", |given| given.mapping());
     let auto_start = fields.optional_mapping("lifecycle").and_then(|mut lifecycle| {
         let auto_start = lifecycle.optional("auto_start", |given| given.boolean());
@@ -182,6 +179,10 @@ pub(super) fn read(
         auto_start: auto_start.unwrap_or(false),
         origin,
     }))
+}
+
+fn text_and_origin(given: &Given<'_>) -> Result<(String, Origin), Refusal> {
+    Ok((given.text()?.to_owned(), given.origin.clone()))
 }
 
 /// Reads the fields of a kind; none if something was reported.

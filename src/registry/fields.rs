@@ -130,11 +130,7 @@ impl<'a> Fields<'a> {
             let origin = self.context.origin(member.position, self.origin.path.field(name));
             let near = did_you_mean(name, self.known.iter().copied());
             let known = self.known.join(", ");
-            let remedy = match name {
-                "<<" => "; merge keys are not supported, so write the fields out",
-                _ => "",
-            };
-            self.report(&origin, format!("the field is unknown{near}{remedy} (known are {known})"));
+            self.report(&origin, format!("the field is unknown{near} (known are {known})"));
         }
     }
 

@@ -29,6 +29,8 @@ mod problem;
 #[cfg(feature = "sql")]
 mod references;
 mod source;
+#[cfg(feature = "sql")]
+mod sql;
 mod suggest;
 mod yaml;
 
@@ -38,3 +40,5 @@ pub use engine::Plimsoll;
 pub use entry::{EntryKind, RegistryEntry, SkippedEntry};
 pub use entry_id::EntryId;
 pub use environment::Environment;
+#[cfg(feature = "sql")]
+pub use sql::SqlStoreEntry;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::Error;
 
 /// A place in a text, both counted from 1; columns count characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub(super) line: usize,
     pub(super) column: usize,
@@ -93,13 +93,17 @@ impl fmt::Display for Problem {
     }
 }
 
-/// One error for all problems; its details are those of the first.
+/// One error for all problems, by file and position; its details are those of the first.
 ///
 /// # Panics
 /// If there is no problem.
-pub(super) fn into_error(problems: &[Problem]) -> Error {
+pub(super) fn into_error(mut problems: Vec<Problem>) -> Error {
+    problems.sort_by(|a, b| {
+        let place = |problem: &Problem| (problem.origin.file.clone(), problem.origin.position);
+        place(a).cmp(&place(b))
+    });
     let first = problems.first().expect("the caller has found a problem");
-    let message = match problems {
+    let message = match &*problems {
         [only] => only.to_string(),
         _ => {
             let shown = &problems[..problems.len().min(SHOWN_MAX)];
@@ -138,12 +142,12 @@ mod tests {
 
     #[test]
     fn an_error_names_every_problem_and_details_the_first() {
-        let one = into_error(&[problem(3)]);
+        let one = into_error(vec![problem(3)]);
         assert_eq!(one.message(), "app.yaml:3:7: entries[2].max_size: is wrong");
         assert_eq!(one.detail("line"), Some(&3_usize.into()));
         assert_eq!(one.detail("field"), Some(&"entries[2].max_size".into()));
-        let many: Vec<_> = (1..=30).map(problem).collect();
-        let many = into_error(&many);
+        let many = (1..=30).rev().map(problem).collect();
+        let many = into_error(many);
         assert!(many.message().starts_with("the configuration has 30 problems:\n  app.yaml:1:7:"));
         assert!(many.message().ends_with(
             "app.yaml:20:7: entries[2].max_size: is wrong\n  and more; correct these first"

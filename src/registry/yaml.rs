@@ -3,7 +3,7 @@
 //! The parser's events carry positions; this file composes them into a tree and refuses what a
 //! configuration has no use for: tags, keys that are no scalars, a second document, control
 //! characters. A mapping keeps the order of its fields and has none twice. Aliases are written
-//! out, within [`CONFIG_NODES_MAX`]; merge keys (`<<`) are ordinary, and so unknown, fields.
+//! out, within [`CONFIG_NODES_MAX`]; merge keys (`<<`) are refused.
 //!
 //! No types here: a scalar keeps its text, and what it stands for is asked where it is used (YAML
 //! 1.2 core schema: `yes` is a string, `1e3` a number).
@@ -104,7 +104,7 @@ impl fmt::Display for Content {
 
 /// Composes the one document of a file; none if the file has nothing but comments.
 ///
-/// Fields that occur twice are reported to `problems`, and the reading goes on.
+/// Fields that occur twice and merge keys are reported to `problems`, and the reading goes on.
 ///
 /// # Errors
 /// The problem that ended the reading.
@@ -221,11 +221,15 @@ impl<'a> Composer<'a> {
                 let message = "a list or a mapping can't be the name of a field; use a plain name";
                 return Err(self.problem(&span, path, message));
             };
-            let (name, at) = (key.text, position(&span));
+            let (name, at) = (key.text.clone(), position(&span));
             let field = path.field(&name);
             let (event, value_span) = self.next(&field)?;
             let value = self.node(event, &value_span, &field)?;
-            if let Some(first) = positions.get(&name) {
+            if name == MERGE_KEY && key.is_plain {
+                let message = "merge keys are not supported; write the fields out";
+                let problem = self.problem(&span, &field, message);
+                self.problems.push(problem);
+            } else if let Some(first) = positions.get(&name) {
                 let message = format!(
                     "the field occurs twice, first in line {}; remove one of them",
                     first.line
@@ -305,6 +309,9 @@ impl<'a> Composer<'a> {
         Problem::new(Origin { file: self.file.clone(), position, path: path.clone() }, message)
     }
 }
+
+/// The key that merges another mapping in YAML 1.1.
+const MERGE_KEY: &str = "<<";
 
 fn position(span: &Span) -> Position {
     Position { line: span.start.line(), column: span.start.col() + 1 }
@@ -414,6 +421,7 @@ mod tests {
             ("a:\n\t- b\n", "t.yaml:2:"),
             ("a: 'x\n", "this is not YAML"),
             ("a: 1\n---\nb: 2\n", "t.yaml:2:1: a second document"),
+            ("a: {<<: {b: 1}}", "t.yaml:1:5: a[\"<<\"]: merge keys are not supported"),
             ("a: !!str 5\n", "the tag !!str is not supported"),
             ("a: !mine {}\n", "the tag !mine is not supported"),
             ("? [a, b]\n: 1\n", "a list or a mapping can't be the name of a field"),
