@@ -3,11 +3,12 @@
 #![cfg(feature = "lua")]
 #![allow(clippy::unwrap_used)]
 
-mod support;
+#[path = "support/host.rs"]
+mod host;
 
+use host::{Host, KINDS, Kind, MEMORY};
 use plimsoll::error::ErrorKind;
 use plimsoll::lua::mlua::{MultiValue, Value};
-use support::{Host, KINDS, Kind, MEMORY};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Told {

@@ -2,16 +2,17 @@
 #![cfg(feature = "lua")]
 #![allow(clippy::unwrap_used)]
 
-mod support;
+#[path = "support/host.rs"]
+mod host;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use host::{Host, KINDS, MEMORY, show};
 use plimsoll::clock::{ManualClock, UnixMillis};
 use plimsoll::lua::mlua::{Lua, Value};
 use plimsoll::store::{MemoryOptions, MemoryStore, StoreHandle};
-use support::{Host, KINDS, MEMORY, show};
 
 #[tokio::test]
 async fn every_method_answers_as_documented() {

@@ -5,12 +5,13 @@
 //! `manifest.lua` says what each needs and which effect it must have.
 #![cfg(feature = "lua")]
 
-mod support;
+#[path = "support/host.rs"]
+mod host;
 
 use std::path::PathBuf;
 
+use host::{Host, KINDS, Kind};
 use plimsoll::lua::mlua::{Lua, Table};
-use support::{Host, KINDS, Kind};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/seed_blocks")

@@ -27,7 +27,26 @@ pub const MEMORY: Kind = Kind {
 ",
 };
 
-pub const KINDS: &[Kind] = &[MEMORY];
+#[cfg(feature = "sql")]
+pub const SQL: Kind = Kind {
+    backend: "sql",
+    entries: "
+  - name: database
+    kind: db.sql.sqlite
+    file: data/test.db
+  - name: cache
+    kind: store.sql
+    database: app:database
+    table_name: kv_store
+    create_table: true
+",
+};
+
+pub const KINDS: &[Kind] = &[
+    MEMORY,
+    #[cfg(feature = "sql")]
+    SQL,
+];
 
 /// A state with an engine of one store, `app:cache`, which is also the global `cache`.
 pub struct Host {
