@@ -6,8 +6,9 @@
 mod host;
 
 use host::{Host, MEMORY};
-use plimsoll::error::{Error, ErrorKind};
+use plimsoll::error::{Error, ErrorKind, Outcome};
 use plimsoll::lua::mlua::Value;
+use plimsoll::store::{MemoryOptions, MemoryStore, StoreHandle};
 
 async fn check(rows: &[(&str, &str)]) {
     let host = Host::new(MEMORY).await;
@@ -253,6 +254,81 @@ async fn an_error_in_a_cycle_with_its_details_is_collected() {
         collectgarbage() collectgarbage()
         return next(seen)";
     assert_eq!(host.show(chunk).await, "nil");
+}
+
+/// Each kind with a call that yields it: expression, whether it is retryable, outcome.
+///
+/// Not here are the kinds that no store of this build yields: `PERMISSION_DENIED` (policies) and
+/// `RATE_LIMITED` (replicated stores); scripts can make them all the same.
+const KINDS_AND_CALLS: &[(ErrorKind, &str, bool, &str)] = &[
+    (ErrorKind::NotFound, "cache:get('absent')", false, "nil"),
+    (ErrorKind::NotFound, "store.get('app:nowhere')", false, "nil"),
+    (ErrorKind::AlreadyExists, "cache:put('k', 1, {only_if_absent = true})", false, "none"),
+    (ErrorKind::Invalid, "cache:set('', 1)", false, "none"),
+    (ErrorKind::Invalid, "cache:list{limit = -1}", false, "nil"),
+    (ErrorKind::Conflict, "cache:put('k', 1, {if_version = '0000000000000001-1'})", true, "none"),
+    (ErrorKind::Unavailable, "full:set('second', 1)", true, "none"),
+    (ErrorKind::Timeout, "cache:watch():next(0)", true, "nil"),
+    (ErrorKind::Internal, "broken:get('k')", false, "nil"),
+    (ErrorKind::Canceled, "given_up()", false, "nil"),
+    (ErrorKind::Unknown, "nil, errors.new('made by a script')", false, "nil"),
+    (ErrorKind::PermissionDenied, "nil, errors.new('PERMISSION_DENIED', 'm')", false, "nil"),
+    (ErrorKind::RateLimited, "nil, errors.new('RATE_LIMITED', 'm')", false, "nil"),
+];
+
+#[cfg(feature = "sql")]
+#[tokio::test]
+async fn every_kind_has_a_call_that_yields_it() {
+    let host = Host::new(MEMORY).await;
+    let full = MemoryStore::open(MemoryOptions { max_size: 1, cleanup_interval: None });
+    let full = StoreHandle::new("app:full", full);
+    full.set("first", 1, None).await.unwrap();
+    let broken = Host::new(host::SQL).await;
+    broken.run("assert(cache:set('k', 1))").await;
+    broken.in_database("UPDATE kv_store SET value = 'no JSON'");
+    let broken = broken.engine.store("app:cache").await.unwrap();
+    for (name, handle) in [("full", full), ("broken", broken)] {
+        let handle = plimsoll::lua::handle_value(&host.lua, handle).unwrap();
+        host.lua.globals().set(name, handle).unwrap();
+    }
+    // `table.sort` is a C function: nothing can wait while it compares.
+    let given_up = "function given_up()
+          local _, err = pcall(table.sort, {2, 1}, function() time.sleep(1) end)
+          return nil, err
+        end
+        cache:set('k', 'v')";
+    host.run(given_up).await;
+    for (kind, call, retryable, outcome) in KINDS_AND_CALLS {
+        let chunk = format!(
+            "local _, e = {call}
+            return e:kind(), e:retryable() or false, (e:details() or {{}}).outcome"
+        );
+        let expected = format!("{} {retryable} {outcome}", kind.as_str());
+        assert_eq!(host.show(&chunk).await, expected, "{call}");
+    }
+    for kind in ErrorKind::ALL {
+        assert!(KINDS_AND_CALLS.iter().any(|row| row.0 == kind), "no call for {kind:?}");
+    }
+}
+
+/// A write that has begun where nothing can wait may have been done.
+#[cfg(feature = "sql")]
+#[tokio::test]
+async fn a_write_that_is_given_up_has_an_unknown_outcome() {
+    let host = Host::new(host::SQL).await;
+    let (value, error): (Value, Value) = host.lua.load("return cache:set('k', 1)").eval().unwrap();
+    assert!(value.is_nil());
+    let error = plimsoll::lua::engine_error(&error).unwrap();
+    assert_eq!(error.kind(), ErrorKind::Canceled);
+    assert_eq!(error.outcome(), Some(Outcome::Unknown));
+    assert!(!error.retryable());
+    let error = plimsoll::lua::error_value(&host.lua, error).unwrap();
+    host.lua.globals().set("unknown", error).unwrap();
+    assert_eq!(
+        host.show("return cache:resolve(unknown)").await,
+        "nil Invalid: app:cache is a sql store, which can't tell what became of an operation: read \
+         the key to find out"
+    );
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! `tests/seed_blocks/` holds one file per block (a block that occurs in several documents once);
 //! `manifest.lua` says what each needs and which effect it must have.
 #![cfg(feature = "lua")]
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/host.rs"]
 mod host;

@@ -53,7 +53,7 @@ pub struct Host {
     pub lua: Lua,
     pub engine: Plimsoll,
     printed: Arc<Mutex<Vec<u8>>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Host {
@@ -67,7 +67,7 @@ impl Host {
         plimsoll::lua::install(&lua, &engine).unwrap();
         let printed = Arc::new(Mutex::new(Vec::new()));
         replace_print(&lua, Arc::clone(&printed));
-        let host = Self { lua, engine, printed, _folder: folder };
+        let host = Self { lua, engine, printed, folder };
         host.run("store = require('store') time = require('time') cache = store.get('app:cache')")
             .await;
         host
@@ -87,6 +87,13 @@ impl Host {
     pub async fn show(&self, chunk: &str) -> String {
         let results = self.run(chunk).await;
         results.iter().map(show).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs a statement in the database of the kind `sql`, as another program would.
+    #[cfg(feature = "sql")]
+    pub fn in_database(&self, statement: &str) {
+        let database = rusqlite::Connection::open(self.folder.path().join("data/test.db")).unwrap();
+        database.execute(statement, []).unwrap();
     }
 
     /// What was printed since the last call.
