@@ -184,6 +184,13 @@ const MEMORY_ONLY: &[Row] = &[
             "has another version",
         )
     },
+    write("cache:put('k', 1, {if_version = '0'})", "is a version of a store that has none"),
+    write("cache:delete('k', {if_version = '0'})", "is a version of a store that has none"),
+    write(
+        "cache:transact{{op = 'check', key = 'k', if_version = '0'}}",
+        "is a version of a store that has none",
+    ),
+    read("cache:watch{after = '0'}", "after must be a version of this store"),
     read("cache:watch{after = bad.version}", "no longer kept"),
     read("cache:watch():next('1')", "timeout must be a number, not a string"),
     read("cache:watch():next(-1)", "timeout must be 0 or a positive number of seconds, not -1"),
