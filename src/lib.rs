@@ -1,5 +1,6 @@
 //! Plimsoll: a formally tested key-value engine.
 
+pub mod check;
 pub mod clock;
 pub mod codec;
 pub mod entry;
