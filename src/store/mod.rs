@@ -17,6 +17,7 @@
 mod clock;
 mod handle;
 mod info;
+mod memory;
 mod watch;
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ use crate::value::Value;
 pub use clock::SystemClock;
 pub use handle::StoreHandle;
 pub use info::{Backend, Consistency, Info};
+pub use memory::{MemoryOptions, MemoryStore};
 pub use watch::{Watch, WatchQuery};
 
 /// One keyspace of a backend. See the module's contract.

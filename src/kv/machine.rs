@@ -1,0 +1,416 @@
+//! The machine: entries, sessions and history under one `apply`.
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::command::{Action, Command, Reason, Refusal, Reply, SessionId, Write, Written};
+use super::digest::Digest;
+use super::entries::{Entries, Record};
+use super::history::{History, KeyEvent, RevisionChange};
+use super::key::{KeyRef, QualifiedKey};
+use super::session::{Admission, Sessions};
+use crate::clock::UnixMillis;
+use crate::codec::Writer;
+use crate::entry::{Condition, EventKind, ListQuery, Version};
+use crate::limits::{PAGE_BYTES_MAX, REMOVALS_MAX};
+use crate::mutant::mutant;
+
+/// A replicated key-value machine. Equal commands make equal machines; a clone is O(1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateMachine {
+    pub(super) epoch: u64,
+    pub(super) revision: u64,
+    pub(super) log_time: UnixMillis,
+    pub(super) entries: Entries,
+    pub(super) sessions: Sessions,
+    pub(super) history: History,
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The answer to whoever proposed it.
+    pub reply: Reply,
+    /// The revision that it made, if it changed an entry.
+    pub change: Option<Arc<RevisionChange>>,
+}
+
+/// What the writes did and the revision that they made, or why which of them (counted from 0)
+/// refused.
+type WriteResult = Result<(Vec<Written>, Option<Arc<RevisionChange>>), (Reason, usize)>;
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MachinePage {
+    /// The entries, in key order.
+    pub items: Vec<(QualifiedKey, Arc<Record>)>,
+    /// Whether entries follow.
+    pub has_more: bool,
+}
+
+/// Whether a full store takes writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It does.
+    Enough,
+    /// It does once expired entries are removed: set `make_room`.
+    AfterRemovals,
+    /// It does not.
+    None,
+}
+
+impl StateMachine {
+    /// An empty machine. The epoch must be random: it keeps versions apart from those of any
+    /// other machine.
+    #[must_use]
+    pub fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            revision: 0,
+            log_time: UnixMillis::default(),
+            entries: Entries::default(),
+            sessions: Sessions::default(),
+            history: History::default(),
+        }
+    }
+
+    /// Executes the command at an index of the log, stamped by the leader's clock. Total: every
+    /// command has a reply. O(log n) for each write and each removal.
+    pub fn apply(&mut self, index: u64, stamp: UnixMillis, command: &Command) -> Outcome {
+        if mutant!("log time goes back") {
+            self.log_time = stamp;
+        }
+        self.log_time = self.log_time.max(stamp);
+        let Some(session) = command.session else {
+            return self.execute(index, stamp, &command.action);
+        };
+        let refused = match self.sessions.admit(index, session) {
+            Admission::Execute => {
+                let outcome = self.execute(index, stamp, &command.action);
+                self.sessions.record(session, outcome.reply.clone());
+                return outcome;
+            }
+            Admission::Repeat(reply) => reply,
+            Admission::Refuse(reason) => Reply::Refused(Refusal { reason, index: None }),
+        };
+        Outcome { reply: refused, change: None }
+    }
+
+    fn execute(&mut self, index: u64, stamp: UnixMillis, action: &Action) -> Outcome {
+        match action {
+            Action::Write { write, make_room } => {
+                let writes = std::slice::from_ref(write);
+                match self.write(stamp, writes, *make_room) {
+                    Ok((written, change)) => Outcome { reply: Reply::Written(written[0]), change },
+                    Err((reason, _)) => refused(reason, None),
+                }
+            }
+            Action::Transact { writes, make_room } => match self.write(stamp, writes, *make_room) {
+                Ok((written, change)) => Outcome { reply: Reply::Transacted(written), change },
+                Err((reason, position)) => refused(reason, Some(position + 1)),
+            },
+            Action::Advance => {
+                let events = self.remove_expired();
+                let removed = events.len();
+                Outcome { reply: Reply::Advanced(removed), change: self.commit(events) }
+            }
+            Action::OpenSession => {
+                let id = SessionId { epoch: self.epoch, index };
+                self.sessions.open(id);
+                Outcome { reply: Reply::SessionOpened(id), change: None }
+            }
+        }
+    }
+
+    /// All or none: conditions first, each against the state before.
+    fn write(&mut self, stamp: UnixMillis, writes: &[Write], make_room: bool) -> WriteResult {
+        let is_late = mutant!("transaction applies what precedes the failure");
+        let checked_first = if is_late { 1 } else { writes.len() };
+        for (position, write) in writes.iter().take(checked_first).enumerate() {
+            if let Err(reason) = self.check(write) {
+                if mutant!("failed write takes a revision") {
+                    self.push_revision(Vec::new());
+                }
+                return Err((reason, position));
+            }
+        }
+        let mut events = if make_room { self.remove_expired() } else { Vec::new() };
+        if mutant!("purge takes its own revision") {
+            self.commit(std::mem::take(&mut events));
+        }
+        let mut written = Vec::with_capacity(writes.len());
+        for (position, write) in writes.iter().enumerate() {
+            if is_late && let Err(reason) = self.check(write) {
+                return Err((reason, position));
+            }
+            written.push(self.write_one(stamp, write, &mut events));
+        }
+        Ok((written, self.commit(events)))
+    }
+
+    fn write_one(
+        &mut self,
+        stamp: UnixMillis,
+        write: &Write,
+        events: &mut Vec<KeyEvent>,
+    ) -> Written {
+        match write {
+            Write::Check { .. } => Written::Checked,
+            Write::Delete { key, .. } => {
+                let is_present = self.get(key_ref(key), self.log_time).is_some()
+                    || mutant!("delete finds an expired entry")
+                        && self.entries.get(key_ref(key)).is_some();
+                if is_present {
+                    self.entries.remove(key);
+                    if !mutant!("delete takes no revision") {
+                        events.push(KeyEvent::removal(EventKind::Delete, key.clone()));
+                    }
+                }
+                Written::Deleted(is_present)
+            }
+            Write::Put { key, value, ttl, .. } => {
+                let start = if mutant!("deadline from the stamp") { stamp } else { self.log_time };
+                let mut deadline = ttl.map(|ttl| start.after(ttl.as_ms()));
+                if mutant!("overwriting keeps the old deadline") {
+                    let old = self.entries.get(key_ref(key));
+                    deadline = deadline.or(old.and_then(|old| old.deadline));
+                }
+                let version = Version::Numbered { epoch: self.epoch, revision: self.revision + 1 };
+                let record = Arc::new(Record::new(key, value.clone(), version, deadline));
+                let old = self.entries.insert(key, Arc::clone(&record));
+                if old.is_some_and(|old| !old.is_live(self.log_time))
+                    && !mutant!("expired entry is overwritten without its expire event")
+                {
+                    events.push(KeyEvent::removal(EventKind::Expire, key.clone()));
+                }
+                events.push(KeyEvent::put(key.clone(), record));
+                Written::Put { version, deadline }
+            }
+        }
+    }
+
+    fn check(&self, write: &Write) -> Result<(), Reason> {
+        if write.condition() == Condition::None {
+            return Ok(());
+        }
+        let key = key_ref(write.key());
+        let current = self.get(key, self.log_time).map(|record| record.version);
+        match (write.condition(), current) {
+            (Condition::Absent, None) if mutant!("absent condition sees an expired entry") => {
+                match self.entries.get(key) {
+                    None => Ok(()),
+                    Some(record) => Err(Reason::Exists(record.version)),
+                }
+            }
+            (Condition::None, _) | (Condition::Absent, None) => Ok(()),
+            (Condition::Absent, Some(version)) => Err(Reason::Exists(version)),
+            (Condition::Version(_), None) => Err(Reason::Absent),
+            (Condition::Version(wanted), Some(current)) if wanted == current => Ok(()),
+            (
+                Condition::Version(Version::Numbered { revision: wanted, .. }),
+                Some(Version::Numbered { revision: current, .. }),
+            ) if wanted == current && mutant!("condition compares revisions only") => Ok(()),
+            (Condition::Version(_), Some(current)) => Err(Reason::OtherVersion(current)),
+        }
+    }
+
+    /// Removes expired entries, at most [`REMOVALS_MAX`], and returns their events.
+    fn remove_expired(&mut self) -> Vec<KeyEvent> {
+        let keys: Vec<_> =
+            self.entries.expired(self.log_time).take(REMOVALS_MAX).cloned().collect();
+        let mut events = Vec::with_capacity(keys.len());
+        for key in keys {
+            self.entries.remove(&key);
+            events.push(KeyEvent::removal(EventKind::Expire, key));
+        }
+        events
+    }
+
+    /// Makes a revision of events, unless there are none.
+    fn commit(&mut self, events: Vec<KeyEvent>) -> Option<Arc<RevisionChange>> {
+        if events.is_empty() { None } else { Some(self.push_revision(events)) }
+    }
+
+    fn push_revision(&mut self, events: Vec<KeyEvent>) -> Arc<RevisionChange> {
+        self.revision += 1;
+        let change = Arc::new(RevisionChange { revision: self.revision, events });
+        self.history.push(Arc::clone(&change));
+        change
+    }
+
+    /// The record of a key, if the key is present at an instant (or at the log time, if later).
+    #[must_use]
+    pub fn get(&self, key: KeyRef<'_>, now: UnixMillis) -> Option<&Arc<Record>> {
+        let now = now.max(self.log_time);
+        self.entries.get(key).filter(|record| record.is_live(now))
+    }
+
+    /// One page of a keyspace as it is at an instant (or at the log time, if later). O(log n) and
+    /// the length of the page, and of the expired, unremoved entries that it passes.
+    #[must_use]
+    pub fn list(&self, keyspace: &str, query: &ListQuery, now: UnixMillis) -> MachinePage {
+        let now = now.max(self.log_time);
+        let start = if query.after.as_slice() >= query.prefix.as_slice() && !query.after.is_empty()
+        {
+            let after = KeyRef { keyspace, key: &query.after };
+            if mutant!("page starts at the cursor") {
+                Bound::Included(after)
+            } else {
+                Bound::Excluded(after)
+            }
+        } else {
+            Bound::Included(KeyRef { keyspace, key: &query.prefix })
+        };
+        let mut page = MachinePage::default();
+        let (mut bytes, mut skipped) = (0, 0);
+        for (key, record) in self.entries.range(start) {
+            let is_within = mutant!("prefix escapes the keyspace") || key.keyspace() == keyspace;
+            if !is_within || !key.key().as_bytes().starts_with(&query.prefix) {
+                break;
+            }
+            if !record.is_live(now) {
+                skipped += usize::from(mutant!("expired rows count towards the page limit"));
+                continue;
+            }
+            if page.items.len() + skipped >= query.items_max() || bytes >= PAGE_BYTES_MAX {
+                page.has_more = true;
+                break;
+            }
+            bytes += key.key().len() + record.value.len();
+            page.items.push((key.clone(), Arc::clone(record)));
+        }
+        page
+    }
+
+    /// Whether a store of at most `entries_max` entries takes writes at an instant.
+    #[must_use]
+    pub fn room_for(&self, writes: &[Write], entries_max: usize, now: UnixMillis) -> Room {
+        let now = now.max(self.log_time);
+        let (mut added, mut removed) = (0, 0);
+        for write in writes {
+            let record = self.entries.get(key_ref(write.key()));
+            match write {
+                Write::Put { .. } => added += usize::from(record.is_none()),
+                Write::Delete { .. } => {
+                    removed += usize::from(record.is_some_and(|record| record.is_live(now)));
+                }
+                Write::Check { .. } => {}
+            }
+        }
+        let len_after = self.entries.len() + added;
+        if len_after <= entries_max + removed || added == 0 {
+            return Room::Enough;
+        }
+        // An expired entry that is written itself frees nothing: it comes back.
+        let wanted = len_after - entries_max - removed;
+        let is_written = |key: &QualifiedKey| writes.iter().any(|write| write.key() == key);
+        let removable = self
+            .entries
+            .expired(now)
+            .take(REMOVALS_MAX)
+            .filter(|key| !is_written(key))
+            .take(wanted)
+            .count();
+        if removable == wanted { Room::AfterRemovals } else { Room::None }
+    }
+
+    /// The revisions after one, in order; none if they are no longer all kept.
+    pub fn changes_after(
+        &self,
+        revision: u64,
+    ) -> Option<impl ExactSizeIterator<Item = &Arc<RevisionChange>>> {
+        self.history.after_revision(revision)
+    }
+
+    /// The earliest deadline of an entry that was not removed yet.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        self.entries.next_deadline()
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The number of changes so far.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The greatest stamp so far.
+    #[must_use]
+    pub const fn log_time(&self) -> UnixMillis {
+        self.log_time
+    }
+
+    /// The number of entries, those expired but not removed included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of entries with a deadline.
+    #[must_use]
+    pub fn expiring_len(&self) -> usize {
+        self.entries.expiring_len()
+    }
+
+    /// The number of client sessions.
+    #[must_use]
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The digest of the whole state, kept incrementally: O(1).
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut writer = Writer::with_capacity(40);
+        writer.fixed(self.epoch);
+        writer.fixed(self.revision);
+        writer.fixed(self.log_time.0);
+        writer.fixed(self.history.compacted());
+        Digest::of(HASH_SCALARS, writer.as_slice())
+            .plus(self.entries.digest())
+            .plus(self.sessions.digest())
+            .plus(self.history.digest())
+    }
+
+    /// The digest computed anew from every part of the state: O(n).
+    #[must_use]
+    pub fn recomputed_digest(&self) -> Digest {
+        let mut entries = Entries::default();
+        for (key, record) in self.entries.iter() {
+            let record = Record::new(key, record.value.clone(), record.version, record.deadline);
+            entries.insert(key, Arc::new(record));
+        }
+        let mut sessions = Sessions::default();
+        for (id, session) in self.sessions.iter() {
+            sessions.insert(*id, session.as_ref().clone());
+        }
+        let mut history = History::after(self.history.compacted());
+        for change in self.history.iter() {
+            history.push(Arc::clone(change));
+        }
+        Self { entries, sessions, history, ..*self }.digest()
+    }
+}
+
+fn refused(reason: Reason, index: Option<usize>) -> Outcome {
+    Outcome { reply: Reply::Refused(Refusal { reason, index }), change: None }
+}
+
+fn key_ref(key: &QualifiedKey) -> KeyRef<'_> {
+    KeyRef { keyspace: key.keyspace(), key: key.key().as_bytes() }
+}
+
+const HASH_SCALARS: u64 = 4;

@@ -1,0 +1,77 @@
+//! Mutants: deliberate bugs, each behind a name, that the tests of the tests switch on.
+//!
+//! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
+//! shipped build contains one. With the feature, a mutant is active on the thread that asked for
+//! it. Every name in [`ALL`] must be caught by a check; `tests/mutants.rs` sees to that.
+
+/// `true` where the named mutant is active on this thread.
+macro_rules! mutant {
+    ($name:literal) => {
+        cfg!(feature = "mutants") && $crate::mutant::is_active($name)
+    };
+}
+pub(crate) use mutant;
+
+#[cfg(feature = "mutants")]
+pub(crate) use switch::is_active;
+#[cfg(feature = "mutants")]
+pub use switch::{ALL, set};
+
+/// Never called: what the macro expands to type-checks with and without the feature.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn is_active(_: &'static str) -> bool {
+    false
+}
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use std::cell::Cell;
+
+    /// The names of all mutants.
+    pub const ALL: &[&str] = &[
+        "absent condition sees an expired entry",
+        "condition compares revisions only",
+        "deadline from the stamp",
+        "delete takes no revision",
+        "delete finds an expired entry",
+        "digest forgets the deadline",
+        "expired entry is overwritten without its expire event",
+        "expired rows count towards the page limit",
+        "expiry index keeps the old deadline",
+        "failed write takes a revision",
+        "log time goes back",
+        "only the last reply is kept",
+        "overwriting keeps the old deadline",
+        "page starts at the cursor",
+        "prefix escapes the keyspace",
+        "purge takes its own revision",
+        "repeated command is applied again",
+        "restore keeps the epoch",
+        "sequence below low is applied",
+        "sessions missing from the snapshot",
+        "transaction applies what precedes the failure",
+        "unknown session is opened silently",
+    ];
+
+    thread_local! {
+        static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
+    }
+
+    /// Activates a mutant on this thread, or none.
+    ///
+    /// # Panics
+    /// If there is no mutant of that name.
+    pub fn set(name: Option<&str>) {
+        let known = name.map(|name| {
+            *ALL.iter()
+                .find(|known| **known == name)
+                .unwrap_or_else(|| panic!("no mutant {name:?}"))
+        });
+        ACTIVE.set(known);
+    }
+
+    pub(crate) fn is_active(name: &'static str) -> bool {
+        debug_assert!(ALL.contains(&name), "{name:?} is not listed");
+        ACTIVE.get() == Some(name)
+    }
+}

@@ -1,0 +1,459 @@
+//! `store.memory`: the machine with the clock of the process and without a log.
+//!
+//! Reads take the machine's lock shared and see now = max(process clock, log time); writes take it
+//! alone and stamp their command with the process clock. The store is gone with the process.
+//!
+//! No writes by readers: an expired entry is invisible at once and removed by a sweep, by a write
+//! on its key, or by a write that finds the store full.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::watch::{ChangeSource, NextChange};
+use super::{Backend, Consistency, Info, Store, SystemClock, Watch, WatchQuery};
+use crate::clock::{Clock, UnixMillis};
+use crate::entry::{
+    Change, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version,
+};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyspace::Keyspace;
+use crate::kv::{
+    Action, Command, KeyRef, QualifiedKey, Record, Reply, RevisionChange, Room, StateMachine,
+    Write, Written,
+};
+use crate::limits::MEMORY_ENTRIES_DEFAULT;
+use crate::value::{Encoded, Value};
+
+/// Options of a memory store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// Most live entries; 0 means [`MEMORY_ENTRIES_DEFAULT`].
+    pub max_size: u64,
+    /// How often expired entries are removed; none means never by the clock.
+    pub cleanup_interval: Option<Duration>,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self {
+            max_size: MEMORY_ENTRIES_DEFAULT,
+            cleanup_interval: Some(Duration::from_secs(5 * 60)),
+        }
+    }
+}
+
+/// A store in the memory of the process.
+pub struct MemoryStore {
+    this: Weak<Self>,
+    keyspace: Keyspace,
+    entries_max: usize,
+    clock: Arc<dyn Clock>,
+    state: RwLock<State>,
+    progress: watch::Sender<Progress>,
+}
+
+struct State {
+    machine: StateMachine,
+    /// The index of the last command.
+    index: u64,
+}
+
+/// What watchers wait for.
+#[derive(Clone, Copy, Default)]
+struct Progress {
+    revision: u64,
+    is_closed: bool,
+}
+
+impl MemoryStore {
+    /// An empty store on the clock of the process, with an epoch drawn at random.
+    ///
+    /// # Panics
+    /// If `cleanup_interval` is set outside a tokio runtime, or the system has no random numbers.
+    #[must_use]
+    pub fn open(options: MemoryOptions) -> Arc<Self> {
+        let epoch = getrandom::u64().expect("the system has random numbers");
+        Self::with_clock(options, epoch, Arc::new(SystemClock::new()))
+    }
+
+    /// An empty store on a given clock, with a given epoch.
+    ///
+    /// # Panics
+    /// If `cleanup_interval` is set outside a tokio runtime.
+    #[must_use]
+    pub fn with_clock(options: MemoryOptions, epoch: u64, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let max_size = match options.max_size {
+            0 => MEMORY_ENTRIES_DEFAULT,
+            max_size => max_size,
+        };
+        let store = Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            keyspace: Keyspace::new("memory").expect("a valid name"),
+            entries_max: usize::try_from(max_size).unwrap_or(usize::MAX),
+            clock,
+            state: RwLock::new(State { machine: StateMachine::new(epoch), index: 0 }),
+            progress: watch::Sender::new(Progress::default()),
+        });
+        if let Some(interval) = options.cleanup_interval {
+            tokio::spawn(sweep_regularly(Arc::downgrade(&store), interval));
+        }
+        store
+    }
+
+    /// Removes all expired entries, in batches; answers how many.
+    ///
+    /// # Errors
+    /// `INTERNAL` after a panic within the machine.
+    pub fn sweep(&self) -> Result<usize> {
+        let mut removed = 0;
+        loop {
+            let batch = self.sweep_batch()?;
+            removed += batch;
+            if batch == 0 {
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// A clone of the machine: a snapshot of the store.
+    ///
+    /// # Errors
+    /// `INTERNAL` after a panic within the machine.
+    pub fn machine(&self) -> Result<StateMachine> {
+        Ok(self.read()?.machine.clone())
+    }
+
+    fn sweep_batch(&self) -> Result<usize> {
+        let mut state = self.write()?;
+        let now = self.clock.now();
+        if state.machine.next_deadline().is_none_or(|deadline| now < deadline) {
+            return Ok(0);
+        }
+        match self.apply(&mut state, now, &Command::new(Action::Advance)) {
+            Reply::Advanced(removed) => Ok(removed),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    /// Checks `max_size`, then runs the action as one command.
+    fn propose(&self, mut action: Action) -> Result<Reply> {
+        let mut state = self.write()?;
+        let now = self.clock.now();
+        match state.machine.room_for(action.writes(), self.entries_max, now) {
+            Room::Enough => {}
+            Room::AfterRemovals => action = action.making_room(),
+            Room::None => {
+                return Err(Error::unavailable(format!(
+                    "the store is full: it holds max_size = {} entries",
+                    self.entries_max
+                ))
+                .with_detail("reason", "full")
+                .with_detail("limit", self.entries_max));
+            }
+        }
+        let command = Command::new(action);
+        match self.apply(&mut state, now, &command) {
+            Reply::Refused(refusal) => {
+                let position = refusal.index.map_or(0, |index| index - 1);
+                Err(refusal.to_error(command.action.writes()[position].key().key()))
+            }
+            reply => Ok(reply),
+        }
+    }
+
+    fn write_one(&self, write: Write) -> Result<Written> {
+        match self.propose(Action::Write { write, make_room: false })? {
+            Reply::Written(written) => Ok(written),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    fn apply(&self, state: &mut State, now: UnixMillis, command: &Command) -> Reply {
+        state.index += 1;
+        let outcome = state.machine.apply(state.index, now, command);
+        if let Some(change) = outcome.change {
+            self.progress.send_modify(|progress| progress.revision = change.revision);
+        }
+        outcome.reply
+    }
+
+    fn qualified(&self, key: &Key) -> QualifiedKey {
+        QualifiedKey::new(&self.keyspace, key)
+    }
+
+    fn read(&self) -> Result<RwLockReadGuard<'_, State>> {
+        self.state.read().map_err(stopped)
+    }
+
+    fn write(&self) -> Result<RwLockWriteGuard<'_, State>> {
+        self.state.write().map_err(stopped)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn info(&self) -> Info {
+        Info {
+            id: String::new(),
+            backend: Backend::Memory,
+            consistency: Consistency::Local,
+            durable: false,
+            list: true,
+            versioned: true,
+            conditional_put: true,
+            ttl: true,
+            transact: true,
+            watch: true,
+            synchronous: None,
+        }
+    }
+
+    async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
+        let record = {
+            let state = self.read()?;
+            let now = self.clock.now();
+            state.machine.get(KeyRef::new(&self.keyspace, key), now).cloned()
+        };
+        Ok(record.map(|record| to_entry(key.clone(), &record)))
+    }
+
+    async fn has(&self, key: &Key) -> Result<bool> {
+        let state = self.read()?;
+        let now = self.clock.now();
+        Ok(state.machine.get(KeyRef::new(&self.keyspace, key), now).is_some())
+    }
+
+    async fn put(&self, key: Key, value: Value, options: PutOptions) -> Result<Entry> {
+        let write = Write::Put {
+            key: self.qualified(&key),
+            value: Encoded::new(&value)?,
+            ttl: options.ttl,
+            condition: options.condition,
+        };
+        match self.write_one(write)? {
+            Written::Put { version, deadline } => {
+                Ok(Entry { key, value, version, expires_at: deadline })
+            }
+            written => Err(unexpected(&Reply::Written(written))),
+        }
+    }
+
+    async fn delete(&self, key: &Key, if_version: Option<Version>) -> Result<bool> {
+        match self.write_one(Write::Delete { key: self.qualified(key), if_version })? {
+            Written::Deleted(was_present) => Ok(was_present),
+            written => Err(unexpected(&Reply::Written(written))),
+        }
+    }
+
+    async fn list(&self, query: &ListQuery) -> Result<Page> {
+        let page = {
+            let state = self.read()?;
+            state.machine.list(self.keyspace.as_str(), query, self.clock.now())
+        };
+        let items: Vec<_> =
+            page.items.iter().map(|(key, record)| to_entry(key.to_key(), record)).collect();
+        let cursor = items.last().map_or_else(String::new, |last| last.key.to_string());
+        Ok(Page { items, cursor, has_more: page.has_more })
+    }
+
+    async fn transact(&self, operations: &[Operation]) -> Result<Vec<OperationResult>> {
+        let writes = operations
+            .iter()
+            .map(|operation| to_write(&self.keyspace, operation))
+            .collect::<Result<Vec<_>>>()?;
+        match self.propose(Action::Transact { writes, make_room: false })? {
+            Reply::Transacted(written) => Ok(operations
+                .iter()
+                .zip(written)
+                .map(|(op, written)| to_result(op, written))
+                .collect()),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    async fn watch(&self, query: &WatchQuery) -> Result<Watch> {
+        // Subscribed before the revision is read: nothing falls between the two.
+        let progress = self.progress.subscribe();
+        let state = self.read()?;
+        let seen = match query.after {
+            None => state.machine.revision(),
+            Some(version) => start_of_watch(&state.machine, version)?,
+        };
+        Ok(Watch::new(MemoryChanges {
+            store: self.this.clone(),
+            progress,
+            epoch: state.machine.epoch(),
+            seen,
+            delivered: query.after,
+            prefix: query.prefix.clone(),
+        }))
+    }
+
+    async fn close(&self) {
+        self.progress.send_modify(|progress| progress.is_closed = true);
+    }
+}
+
+/// The changes of a memory store, from a revision on.
+struct MemoryChanges {
+    /// Weak: a watcher does not keep a store alive that nobody else can write to.
+    store: Weak<MemoryStore>,
+    progress: watch::Receiver<Progress>,
+    epoch: u64,
+    /// The last revision looked at.
+    seen: u64,
+    /// The last revision delivered, or where the watch started.
+    delivered: Option<Version>,
+    prefix: Vec<u8>,
+}
+
+impl MemoryChanges {
+    /// The next change that is already there.
+    fn poll(&mut self) -> Result<Option<Change>> {
+        let store = self.store.upgrade().ok_or_else(closed)?;
+        let state = store.read()?;
+        let Some(changes) = state.machine.changes_after(self.seen) else {
+            return Err(compacted(self.delivered));
+        };
+        for change in changes {
+            self.seen = change.revision;
+            if let Some(change) = filtered(change, &self.prefix, self.epoch) {
+                self.delivered = Some(change.revision);
+                return Ok(Some(change));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl ChangeSource for MemoryChanges {
+    fn next(&mut self) -> NextChange<'_> {
+        Box::pin(async move {
+            loop {
+                let is_closed = self.progress.borrow_and_update().is_closed;
+                if let Some(change) = self.poll()? {
+                    return Ok(change);
+                }
+                if is_closed || self.progress.changed().await.is_err() {
+                    return Err(closed());
+                }
+            }
+        })
+    }
+}
+
+/// The part of a change that a watch asks for, if there is any.
+fn filtered(change: &RevisionChange, prefix: &[u8], epoch: u64) -> Option<Change> {
+    let events: Vec<_> = change
+        .events
+        .iter()
+        .filter(|event| event.key.key().as_bytes().starts_with(prefix))
+        .map(crate::kv::KeyEvent::to_event)
+        .collect();
+    let revision = Version::Numbered { epoch, revision: change.revision };
+    (!events.is_empty()).then_some(Change { revision, events })
+}
+
+/// The revision after which a watch starts.
+fn start_of_watch(machine: &StateMachine, version: Version) -> Result<u64> {
+    match version {
+        Version::Unversioned => Err(Error::invalid("after must be a version of this store")),
+        Version::Numbered { epoch, revision } if epoch == machine.epoch() => {
+            if revision > machine.revision() {
+                return Err(Error::invalid(format!("{version} is no version of this store yet")));
+            }
+            match machine.changes_after(revision) {
+                Some(_) => Ok(revision),
+                None => Err(compacted(None)),
+            }
+        }
+        Version::Numbered { .. } => Err(compacted(None)),
+    }
+}
+
+fn compacted(delivered: Option<Version>) -> Error {
+    let error = Error::invalid(
+        "the changes after this version are no longer kept: list the keys and watch from now",
+    )
+    .with_detail("reason", "compacted");
+    match delivered {
+        None => error,
+        Some(version) => error.with_detail("delivered", version.to_string()),
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Canceled, "the store is closed")
+}
+
+async fn sweep_regularly(store: Weak<MemoryStore>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        loop {
+            let Some(store) = store.upgrade() else { return };
+            if store.progress.borrow().is_closed {
+                return;
+            }
+            match store.sweep_batch() {
+                Ok(0) => break,
+                Ok(_) => {}
+                // The machine stopped: every call says so, and there is nothing left to sweep.
+                Err(_) => return,
+            }
+            drop(store);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn to_entry(key: Key, record: &Record) -> Entry {
+    Entry {
+        key,
+        value: record.value.decode(),
+        version: record.version,
+        expires_at: record.deadline,
+    }
+}
+
+fn to_write(keyspace: &Keyspace, operation: &Operation) -> Result<Write> {
+    let key = QualifiedKey::new(keyspace, operation.key());
+    Ok(match operation {
+        Operation::Put { value, options, .. } => Write::Put {
+            key,
+            value: Encoded::new(value)?,
+            ttl: options.ttl,
+            condition: options.condition,
+        },
+        Operation::Delete { if_version, .. } => Write::Delete { key, if_version: *if_version },
+        Operation::Check { condition, .. } => Write::Check { key, condition: *condition },
+    })
+}
+
+fn to_result(operation: &Operation, written: Written) -> OperationResult {
+    match (operation, written) {
+        (Operation::Put { key, value, .. }, Written::Put { version, deadline }) => {
+            OperationResult::Put(Entry {
+                key: key.clone(),
+                value: value.clone(),
+                version,
+                expires_at: deadline,
+            })
+        }
+        (_, Written::Deleted(was_present)) => OperationResult::Deleted(was_present),
+        (_, Written::Checked | Written::Put { .. }) => OperationResult::Checked,
+    }
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::internal(format!("the machine replied {reply:?} to another kind of command"))
+}
+
+fn stopped<T>(_: PoisonError<T>) -> Error {
+    Error::internal("the store has stopped after a panic in its machine")
+}
