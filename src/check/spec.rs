@@ -130,6 +130,7 @@ pub struct Spec {
     entries: BTreeMap<Name, Stored>,
     /// The newest revisions without a gap, as many as the limits allow.
     history: VecDeque<Revision>,
+    history_bytes: usize,
 }
 
 impl Spec {
@@ -143,6 +144,7 @@ impl Spec {
             time: UnixMillis(0),
             entries: BTreeMap::new(),
             history: VecDeque::new(),
+            history_bytes: 0,
         }
     }
 
@@ -222,21 +224,31 @@ impl Spec {
         if !self.profile.conditional_put && operations.iter().any(is_conditional) {
             return Err(Refusal::new(ErrorKind::Invalid));
         }
-        // Whether there is room is the same question as: how many would there be afterwards?
-        let mut after = self.clone();
-        let results = after.commit(now, keyspace, operations, false)?;
-        let Some(size_max) = self.profile.size_max else {
-            *self = after;
-            return Ok(results);
-        };
-        let grows = |count: fn(&Self, UnixMillis) -> usize| {
-            count(&after, now) > count(self, now) && count(&after, now) > size_max
-        };
-        if grows(Self::live) {
+        self.judge_all(now, keyspace, operations)?;
+        // New keys beyond the limit are refused, unless as many keys go in the same transaction.
+        let size_max = self.profile.size_max.unwrap_or(usize::MAX);
+        let (mut live, mut len) = (self.live(now), self.len());
+        let (live_before, len_before) = (live, len);
+        for operation in operations {
+            let name = (keyspace.clone(), operation.key().clone());
+            let is_live = self.entry(now, &name).is_some();
+            match operation {
+                Operation::Put { .. } => {
+                    live += usize::from(!is_live);
+                    len += usize::from(!self.entries.contains_key(&name));
+                }
+                Operation::Delete { .. } => {
+                    live -= usize::from(is_live);
+                    len -= usize::from(is_live);
+                }
+                Operation::Check { .. } => {}
+            }
+        }
+        if live > live_before && live > size_max {
             return Err(Refusal::new(ErrorKind::Unavailable));
         }
-        let is_full_of_expired = grows(|spec, _| spec.entries.len());
-        self.commit(now, keyspace, operations, is_full_of_expired)
+        let make_room = len > len_before && len > size_max;
+        self.commit(now, keyspace, operations, make_room)
     }
 
     /// Judges all conditions against the state before; then removes expired entries, if the store
@@ -252,10 +264,7 @@ impl Spec {
         make_room: bool,
     ) -> Result<Vec<OperationResult>, Refusal> {
         let now = self.pass(now);
-        for (index, operation) in (1..).zip(operations) {
-            let name = (keyspace.clone(), operation.key().clone());
-            self.judge(now, &name, condition(operation)).map_err(|refusal| refusal.at(index))?;
-        }
+        self.judge_all(now, keyspace, operations)?;
         let mut events = if make_room { self.remove_expired(now) } else { Vec::new() };
         let version = self.next_version();
         let mut results = Vec::new();
@@ -265,6 +274,20 @@ impl Spec {
         }
         self.close_revision(events);
         Ok(results)
+    }
+
+    /// Whether the conditions of all operations hold; if not, which fails first.
+    fn judge_all(
+        &self,
+        now: UnixMillis,
+        keyspace: &Keyspace,
+        operations: &[Operation],
+    ) -> Result<(), Refusal> {
+        for (index, operation) in (1..).zip(operations) {
+            let name = (keyspace.clone(), operation.key().clone());
+            self.judge(now, &name, condition(operation)).map_err(|refusal| refusal.at(index))?;
+        }
+        Ok(())
     }
 
     /// Whether a condition holds for a key.
@@ -352,6 +375,7 @@ impl Spec {
     pub fn restore(&mut self, epoch: u64) {
         self.epoch = epoch;
         self.history.clear();
+        self.history_bytes = 0;
     }
 
     /// Lets time pass; answers the time it is then.
@@ -366,11 +390,12 @@ impl Spec {
             return;
         }
         self.revision += 1;
-        self.history.push_back(Revision { number: self.revision, events });
-        while self.history.len() > HISTORY_REVISIONS_MAX
-            || self.history.iter().map(revision_bytes).sum::<usize>() > HISTORY_BYTES_MAX
-        {
-            self.history.pop_front();
+        let revision = Revision { number: self.revision, events };
+        self.history_bytes += revision_bytes(&revision);
+        self.history.push_back(revision);
+        while self.history.len() > HISTORY_REVISIONS_MAX || self.history_bytes > HISTORY_BYTES_MAX {
+            let oldest = self.history.pop_front().expect("what is over a limit is not empty");
+            self.history_bytes -= revision_bytes(&oldest);
         }
     }
 
@@ -436,6 +461,15 @@ impl Spec {
         self.entries.is_empty()
     }
 
+    /// The deadlines of the entries in memory, expired ones included, earliest first.
+    #[must_use]
+    pub fn deadlines(&self) -> Vec<UnixMillis> {
+        let mut deadlines: Vec<_> =
+            self.entries.values().filter_map(|stored| stored.deadline).collect();
+        deadlines.sort();
+        deadlines
+    }
+
     /// The newest revision.
     #[must_use]
     pub const fn revision(&self) -> u64 {
@@ -489,12 +523,14 @@ fn operation_bytes(operation: &Operation) -> usize {
     operation.key().as_str().len() + value
 }
 
+/// Keys count with their keyspace and the byte that separates the two.
 fn revision_bytes(revision: &Revision) -> usize {
-    let event_bytes = |event: &Event| {
-        let value = event.entry.as_ref().map_or(0, |entry| encoded_bytes(&entry.value));
-        event.key.as_str().len() + value
-    };
-    revision.events.iter().map(|(_, event)| event_bytes(event)).sum()
+    let mut bytes = 0;
+    for (keyspace, event) in &revision.events {
+        bytes += keyspace.as_str().len() + 1 + event.key.as_str().len();
+        bytes += event.entry.as_ref().map_or(0, |entry| encoded_bytes(&entry.value));
+    }
+    bytes
 }
 
 fn encoded_bytes(value: &Value) -> usize {
