@@ -41,14 +41,14 @@ pub mod kv;
 // Floor 3: adapters.
 #[cfg(feature = "lua")]
 pub mod json;
+#[cfg(feature = "sql")]
+pub mod sql;
 
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "lua")]
 pub mod lua;
 #[cfg(feature = "store")]
 pub mod registry;
-#[cfg(feature = "sql")]
-pub mod sql;
 #[cfg(feature = "store")]
 pub mod store;
 
