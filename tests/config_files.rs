@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use plimsoll::error::{Error, ErrorKind};
-use plimsoll::registry::{Config, LoadOptions};
+use plimsoll::registry::{Config, EntryKind, LoadOptions};
+use plimsoll::sql::SqliteFile;
 
 /// What the bodies below start with, so that their first line is line 4.
 const HEAD: &str = "version: \"1.0\"\nnamespace: app\nentries:\n";
@@ -141,6 +142,24 @@ fn a_tree_of_folders_has_limits() {
     }
     let error = load(folder.path()).unwrap_err();
     assert_says(&error, &["more than 1000 _index.yaml files; merge some"]);
+}
+
+/// Wherever the process goes later, a path means what it meant when it was read.
+#[test]
+fn relative_paths_become_absolute() {
+    let body = "  - {name: db, kind: db.sql.sqlite, file: data/x.db}\n";
+    let here = std::env::current_dir().unwrap();
+    for (folder, expected) in [
+        ("", here.join("data/x.db")),
+        (".", here.join("data/x.db")),
+        ("sub", here.join("sub/data/x.db")),
+        ("/etc", "/etc/data/x.db".into()),
+    ] {
+        let text = format!("{HEAD}{body}");
+        let config = Config::parse(&text, folder, "t.yaml", LoadOptions::default()).unwrap();
+        let EntryKind::SqliteDatabase(database) = config.entries()[0].kind() else { panic!() };
+        assert_eq!(database.file, SqliteFile::Path(expected), "{folder:?}");
+    }
 }
 
 #[cfg(unix)]

@@ -58,8 +58,7 @@ impl Config {
         file_name: &str,
         options: LoadOptions,
     ) -> Result<Self> {
-        let folder = folder.as_ref().to_owned();
-        let source = Source { file: file_name.into(), folder, text: text.to_owned() };
+        let source = Source::new(file_name.into(), folder.as_ref(), text.to_owned());
         Self::from_sources(&[source], &options)
     }
 

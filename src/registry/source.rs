@@ -22,6 +22,16 @@ pub(super) struct Source {
     pub(super) text: String,
 }
 
+impl Source {
+    /// A text; the folder is made absolute now, so that a later change of the working directory
+    /// moves nothing.
+    pub(super) fn new(file: Arc<str>, folder: &Path, text: String) -> Self {
+        // An empty path is no path to the system, but the working directory to `join`.
+        let absolute = std::path::absolute(Path::new(".").join(folder));
+        Self { file, folder: absolute.unwrap_or_else(|_| folder.to_owned()), text }
+    }
+}
+
 /// Reads a file or a folder.
 ///
 /// # Errors
@@ -103,9 +113,7 @@ fn read_file(path: &Path) -> Result<Source, Problem> {
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(&file, &error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let folder = std::path::absolute(if folder == Path::new("") { Path::new(".") } else { folder })
-        .map_err(failed)?;
-    Ok(Source { file, folder, text })
+    Ok(Source::new(file, folder, text))
 }
 
 fn not_utf8(file: &Arc<str>, error: &std::string::FromUtf8Error) -> Problem {
