@@ -41,6 +41,11 @@ fn constants() -> BTreeMap<&'static str, u128> {
         CONFIG_NODES_MAX,
         CONFIG_DEPTH_MAX,
         ENTRY_ID_PART_BYTES_MAX,
+        JSON_BYTES_MAX,
+        IDENTIFIER_BYTES_MAX,
+        PAYLOAD_BYTES_MAX,
+        SQLITE_WRITES_MAX,
+        SQLITE_BLOCKING_READS_MAX,
     ]
 }
 
