@@ -155,6 +155,12 @@ impl Error {
         Self::new(ErrorKind::NotFound, message)
     }
 
+    /// [`ErrorKind::NotFound`] for a key that must be present.
+    #[must_use]
+    pub fn absent(key: &str) -> Self {
+        Self::not_found(format!("the key {key:?} is absent"))
+    }
+
     /// [`ErrorKind::AlreadyExists`].
     pub fn already_exists(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::AlreadyExists, message)

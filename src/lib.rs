@@ -1,14 +1,57 @@
 //! Plimsoll: a formally tested key-value engine.
+//!
+//! One set of deterministic machines, several stores on them, a Lua API and a Rust API. The
+//! contract stands in `docs/guarantees.md`, each promise beside the check that holds it; the way
+//! through the code in `docs/ARCHITECTURE.md`.
+//!
+//! Most programs need [`Plimsoll`], [`Config`] and [`StoreHandle`](store::StoreHandle):
+//!
+//! ```
+//! # #[cfg(feature = "sql")] {
+//! use plimsoll::{Config, Plimsoll};
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let folder = folder.path();
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let engine = Plimsoll::open(Config::builtin(folder)).await?;
+//! let cache = engine.store("app:cache").await?;
+//! cache.set("user:123", "Alice", None).await?;
+//! assert_eq!(cache.get("user:123").await?, Some("Alice".into()));
+//! engine.close().await;
+//! # Ok::<(), plimsoll::error::Error>(()) }).unwrap();
+//! # }
+//! ```
+//!
+//! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
+//! configuration; `sql` SQLite; `lua` the Lua surface; `cli`, the default, the binary.
 
-pub mod check;
+// Floor 0: the vocabulary.
 pub mod clock;
 pub mod codec;
 pub mod entry;
 pub mod error;
 pub mod keyspace;
-pub mod kv;
 pub mod limits;
 pub mod mutant;
+pub mod value;
+
+// Floor 1: the machines, and what they are checked against.
+pub mod check;
+pub mod kv;
+
+// Floor 3: adapters.
+#[cfg(feature = "lua")]
+pub mod json;
+#[cfg(feature = "sql")]
+pub mod sql;
+
+// Floors 5 and up: stores and their surfaces.
+#[cfg(feature = "lua")]
+pub mod lua;
+#[cfg(feature = "store")]
+pub mod registry;
 #[cfg(feature = "store")]
 pub mod store;
-pub mod value;
+
+#[cfg(feature = "store")]
+pub use registry::{Config, Plimsoll};

@@ -51,3 +51,39 @@ pub const MEMORY_ENTRIES_DEFAULT: u64 = 10_000;
 
 /// Longest keyspace name, in bytes.
 pub const KEYSPACE_BYTES_MAX: usize = 128;
+
+/// Largest configuration file, in bytes.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Most `_index.yaml` files in the folder of a configuration.
+pub const CONFIG_FILES_MAX: usize = 1_000;
+
+/// Deepest folder below the one of a configuration in which `_index.yaml` files are looked for.
+pub const CONFIG_FOLDER_DEPTH_MAX: usize = 32;
+
+/// Most nodes (scalars, lists, mappings) of a configuration file, aliases written out.
+pub const CONFIG_NODES_MAX: usize = 100_000;
+
+/// Deepest nesting of lists and mappings in a configuration file.
+pub const CONFIG_DEPTH_MAX: usize = 64;
+
+/// Longest namespace and longest name of an entry id, in bytes each.
+pub const ENTRY_ID_PART_BYTES_MAX: usize = 128;
+
+/// Largest table that `json.encode` takes, in bytes of its canonical encoding.
+pub const JSON_BYTES_MAX: usize = 64 << 20;
+
+/// Longest name of an SQL table or column, in bytes: what PostgreSQL keeps of a name.
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// Largest payload that is read from an SQL table, in bytes of JSON. No value within
+/// [`VALUE_BYTES_MAX`] is longer: the JSON of a value is at most eleven times its encoding.
+pub const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+
+/// Most writes of one SQLite database that are queued or running; further callers wait for room.
+/// Also the most that one transaction holds.
+pub const SQLITE_WRITES_MAX: usize = 1_024;
+
+/// Most reads of one SQLite database on blocking threads at once (lists, and point reads that met
+/// a lock); further callers wait. Also the most read connections that are kept open.
+pub const SQLITE_BLOCKING_READS_MAX: usize = 8;

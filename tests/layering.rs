@@ -19,6 +19,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("value", 0),
     ("check", 1),
     ("kv", 1),
+    ("json", 3),
+    ("json", 3),
     ("sql", 3),
     ("store", 5),
     ("registry", 6),

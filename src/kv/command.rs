@@ -217,7 +217,7 @@ impl Refusal {
         let error = match self.reason {
             Reason::Exists(version) => Error::already_exists(format!("the key {key:?} exists"))
                 .with_detail("version", version.to_string()),
-            Reason::Absent => Error::not_found(format!("the key {key:?} is absent")),
+            Reason::Absent => Error::absent(key),
             Reason::OtherVersion(current) => Error::conflict(format!(
                 "the key {key:?} has another version: read it again and retry"
             ))

@@ -128,7 +128,7 @@ impl StateMachine {
         let is_late = mutant!("transaction applies what precedes the failure");
         let checked_first = if is_late { 1 } else { writes.len() };
         for (position, write) in writes.iter().take(checked_first).enumerate() {
-            if let Err(reason) = self.check(write) {
+            if let Err(reason) = self.check(write, self.log_time) {
                 if mutant!("failed write takes a revision") {
                     self.push_revision(Vec::new());
                 }
@@ -141,7 +141,7 @@ impl StateMachine {
         }
         let mut written = Vec::with_capacity(writes.len());
         for (position, write) in writes.iter().enumerate() {
-            if is_late && let Err(reason) = self.check(write) {
+            if is_late && let Err(reason) = self.check(write, self.log_time) {
                 return Err((reason, position));
             }
             written.push(self.write_one(stamp, write, &mut events));
@@ -190,12 +190,12 @@ impl StateMachine {
         }
     }
 
-    fn check(&self, write: &Write) -> Result<(), Reason> {
+    fn check(&self, write: &Write, now: UnixMillis) -> Result<(), Reason> {
         if write.condition() == Condition::None {
             return Ok(());
         }
         let key = key_ref(write.key());
-        let current = self.get(key, self.log_time).map(|record| record.version);
+        let current = self.get(key, now).map(|record| record.version);
         match (write.condition(), current) {
             (Condition::Absent, None) if mutant!("absent condition sees an expired entry") => {
                 match self.entries.get(key) {
@@ -281,6 +281,16 @@ impl StateMachine {
             page.items.push((key.clone(), Arc::clone(record)));
         }
         page
+    }
+
+    /// Why an action would be refused for its conditions at an instant, if it would.
+    #[must_use]
+    pub fn refusal(&self, action: &Action, now: UnixMillis) -> Option<Refusal> {
+        let is_transaction = matches!(action, Action::Transact { .. });
+        action.writes().iter().enumerate().find_map(|(position, write)| {
+            let reason = self.check(write, now).err()?;
+            Some(Refusal { reason, index: is_transaction.then_some(position + 1) })
+        })
     }
 
     /// Whether a store of at most `entries_max` entries takes writes at an instant.

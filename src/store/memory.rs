@@ -21,8 +21,8 @@ use crate::entry::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 use crate::kv::{
-    Action, Command, KeyRef, QualifiedKey, Record, Reply, RevisionChange, Room, StateMachine,
-    Write, Written,
+    Action, Command, KeyRef, QualifiedKey, Record, Refusal, Reply, RevisionChange, Room,
+    StateMachine, Write, Written,
 };
 use crate::limits::MEMORY_ENTRIES_DEFAULT;
 use crate::value::{Encoded, Value};
@@ -145,23 +145,26 @@ impl MemoryStore {
         match state.machine.room_for(action.writes(), self.entries_max, now) {
             Room::Enough => {}
             Room::AfterRemovals => action = action.making_room(),
+            // A condition that fails is the better answer: it holds for any size.
             Room::None => {
-                return Err(Error::unavailable(format!(
-                    "the store is full: it holds max_size = {} entries",
-                    self.entries_max
-                ))
-                .with_detail("reason", "full")
-                .with_detail("limit", self.entries_max));
+                return Err(match state.machine.refusal(&action, now) {
+                    Some(refusal) => refused(&refusal, &action),
+                    None => self.full(),
+                });
             }
         }
         let command = Command::new(action);
         match self.apply(&mut state, now, &command) {
-            Reply::Refused(refusal) => {
-                let position = refusal.index.map_or(0, |index| index - 1);
-                Err(refusal.to_error(command.action.writes()[position].key().key()))
-            }
+            Reply::Refused(refusal) => Err(refused(&refusal, &command.action)),
             reply => Ok(reply),
         }
+    }
+
+    fn full(&self) -> Error {
+        let entries_max = self.entries_max;
+        Error::unavailable(format!("the store is full: it holds max_size = {entries_max} entries"))
+            .with_detail("reason", "full")
+            .with_detail("limit", entries_max)
     }
 
     fn write_one(&self, write: Write) -> Result<Written> {
@@ -410,6 +413,12 @@ async fn sweep_regularly(store: Weak<MemoryStore>, interval: Duration) {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// The error for the write that was refused.
+fn refused(refusal: &Refusal, action: &Action) -> Error {
+    let position = refusal.index.map_or(0, |index| index - 1);
+    refusal.to_error(action.writes()[position].key().key())
 }
 
 fn to_entry(key: Key, record: &Record) -> Entry {

@@ -18,6 +18,8 @@ mod clock;
 mod handle;
 mod info;
 mod memory;
+#[cfg(feature = "sql")]
+mod sql;
 mod watch;
 
 use async_trait::async_trait;
@@ -30,6 +32,8 @@ pub use clock::SystemClock;
 pub use handle::StoreHandle;
 pub use info::{Backend, Consistency, Info};
 pub use memory::{MemoryOptions, MemoryStore};
+#[cfg(feature = "sql")]
+pub use sql::{SqlOptions, SqlStore};
 pub use watch::{Watch, WatchQuery};
 
 /// One keyspace of a backend. See the module's contract.

@@ -41,6 +41,23 @@ impl TableKey {
         Some(Self::Float(float))
     }
 
+    /// The step to this key in a path, as Lua writes it: `.name`, `[3]`, `["a b"]`.
+    #[must_use]
+    pub fn path_step(&self) -> String {
+        let name = match self {
+            Self::String(bytes) => std::str::from_utf8(bytes).ok(),
+            Self::Boolean(_) | Self::Integer(_) | Self::Float(_) => None,
+        };
+        let is_name = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        match name.filter(|name| is_name(name)) {
+            Some(name) => format!(".{name}"),
+            None => format!("[{self:?}]"),
+        }
+    }
+
     /// Where the key's type stands in the order of keys.
     const fn rank(&self) -> u8 {
         match self {

@@ -1,0 +1,217 @@
+//! The command line as types: every command, argument and option, with its help.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+/// A formally tested key-value engine.
+#[derive(Debug, Parser)]
+#[command(name = "plimsoll", version, about, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a Lua script with the stores of a configuration
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Walk through what the stores do, and why it matters
+    Demo,
+    /// Print the value of a key
+    Get(KeyArgs),
+    /// Print an entry: key, value, version, expiry
+    Entry(KeyArgs),
+    /// Write a value
+    Set(SetArgs),
+    /// Write a value under a condition, and print the new entry
+    Put(PutArgs),
+    /// Tell whether a key exists
+    Has(KeyArgs),
+    /// Delete a key; tells whether it existed
+    Delete(DeleteArgs),
+    /// List entries in key order
+    List(ListArgs),
+    /// Tell what a store is and what it supports
+    Info(InfoArgs),
+    /// Check a configuration without opening anything
+    CheckConfig(CheckConfigArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+/// Where the stores come from.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// A YAML file, or a folder of _index.yaml files; without it app:cache (in memory) and
+    /// app:records (SQLite in .plimsoll/) are there
+    #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub config: Option<PathBuf>,
+
+    /// The name under which policies are checked; it has no effect without policies
+    #[arg(long, value_name = "NAME")]
+    pub actor: Option<String>,
+}
+
+/// How results are printed and values are read.
+#[derive(Debug, Args)]
+pub struct FormatArgs {
+    /// Values are JSON, and so is what is printed
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plimsoll run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+
+    /// The script
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub script: PathBuf,
+
+    /// Arguments of the script, in `arg` and `...`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<OsString>,
+}
+
+/// A verb on one key.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// The store's id, such as app:cache
+    pub store: String,
+    /// The key
+    pub key: String,
+}
+
+/// What is written.
+#[derive(Debug, Args)]
+pub struct ValueArgs {
+    /// The value, a string (JSON with --json); `-` reads it from standard input
+    #[arg(allow_hyphen_values = true)]
+    pub value: OsString,
+    /// Seconds until the entry expires; fractions are allowed, 0 means never
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub ttl: Option<f64>,
+}
+
+/// `plimsoll set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    #[command(flatten)]
+    pub at: KeyArgs,
+    #[command(flatten)]
+    pub value: ValueArgs,
+}
+
+/// `plimsoll put`.
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    #[command(flatten)]
+    pub at: KeyArgs,
+    #[command(flatten)]
+    pub value: ValueArgs,
+    /// Write only if the key does not exist
+    #[arg(long)]
+    pub if_absent: bool,
+    /// Write only if the key has this version
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<String>,
+}
+
+/// `plimsoll delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    #[command(flatten)]
+    pub at: KeyArgs,
+    /// Delete only if the key has this version
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<String>,
+}
+
+/// `plimsoll list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// The store's id, such as app:cache
+    pub store: String,
+    /// Only keys that start with this, taken literally
+    #[arg(long, default_value = "")]
+    pub prefix: String,
+    /// Only keys after this one
+    #[arg(long, default_value = "", value_name = "KEY")]
+    pub after: String,
+    /// Most entries on the page; 0 means 100, at most 1000
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub limit: usize,
+}
+
+/// `plimsoll info`.
+#[derive(Debug, Args)]
+pub struct InfoArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// The store's id, such as app:cache
+    pub store: String,
+}
+
+/// `plimsoll check-config`.
+#[derive(Debug, Args)]
+pub struct CheckConfigArgs {
+    /// A YAML file, or a folder of _index.yaml files
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub path: PathBuf,
+    /// Skip entries of kinds that are not stores or databases, and list them
+    #[arg(long)]
+    pub skip_foreign_kinds: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  plimsoll demo
+  plimsoll set app:records user:123 Alice --ttl 3600
+  plimsoll get app:records user:123
+  plimsoll put app:records config '{\"debug\": true}' --json --if-absent
+  plimsoll list app:records --prefix user: --json
+  plimsoll run script.lua one two
+
+Exit codes: 0 done, 1 absent or condition failed (or a script failed), 2 wrong usage,
+3 store unavailable";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  plimsoll run script.lua
+  plimsoll run --config plimsoll.yaml script.lua --flag-of-the-script value
+
+In the script:
+  local store = require(\"store\")
+  local cache = store.get(\"app:cache\")
+  cache:set(\"user:123\", {name = \"Alice\"}, 3600)
+  print(cache:get(\"user:123\").name)";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

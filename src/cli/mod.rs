@@ -1,0 +1,125 @@
+//! The command line: parses arguments, opens the engine, does one thing, prints it.
+//!
+//! Results go to standard output, everything else to standard error. The exit code tells what
+//! happened: 0 done, 1 absent or condition failed (or a script failed), 2 wrong usage or
+//! configuration, 3 the store is unavailable.
+
+mod args;
+mod demo;
+mod output;
+mod run;
+mod verbs;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::error::{Error, ErrorKind};
+use crate::registry::{Config, LoadOptions, Plimsoll};
+use args::{CheckConfigArgs, Cli, Command, ConfigArgs};
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = Error::unavailable(format!("no runtime could be started: {error}"));
+            return Exit::from(error).report();
+        }
+    };
+    let exit = runtime.block_on(execute(command));
+    // A blocking call that was given up may still run: the process does not wait for it.
+    runtime.shutdown_background();
+    exit.report()
+}
+
+/// How a command ended.
+enum Exit {
+    /// Done.
+    Done,
+    /// The key is absent, or a condition failed; what there is to say was printed.
+    Negative,
+    /// An error of the engine.
+    Failed(Error),
+    /// An uncaught error of a script, with its stack.
+    ScriptFailed(String),
+}
+
+impl From<Error> for Exit {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Exit {
+    /// Prints what went wrong, and gives the code.
+    fn report(self) -> ExitCode {
+        match self {
+            Self::Done => ExitCode::SUCCESS,
+            Self::Negative => ExitCode::from(1),
+            Self::Failed(error) => {
+                output::error(&error);
+                ExitCode::from(code_of(error.kind()))
+            }
+            Self::ScriptFailed(message) => {
+                output::script_error(&message);
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+const fn code_of(kind: ErrorKind) -> u8 {
+    match kind {
+        ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Conflict => 1,
+        ErrorKind::Invalid | ErrorKind::PermissionDenied => 2,
+        ErrorKind::Unavailable
+        | ErrorKind::Internal
+        | ErrorKind::Canceled
+        | ErrorKind::Timeout
+        | ErrorKind::RateLimited
+        | ErrorKind::Unknown => 3,
+    }
+}
+
+async fn execute(command: Command) -> Exit {
+    let result = match command {
+        Command::Run(args) => return run::run(args).await,
+        Command::Demo => return demo::run().await,
+        Command::CheckConfig(args) => check_config(&args),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut std::io::stdout());
+            Ok(Exit::Done)
+        }
+        Command::Get(args) => verbs::get(args).await,
+        Command::Entry(args) => verbs::entry(args).await,
+        Command::Set(args) => verbs::set(args).await,
+        Command::Put(args) => verbs::put(args).await,
+        Command::Has(args) => verbs::has(args).await,
+        Command::Delete(args) => verbs::delete(args).await,
+        Command::List(args) => verbs::list(args).await,
+        Command::Info(args) => verbs::info(args).await,
+    };
+    result.unwrap_or_else(Exit::from)
+}
+
+fn check_config(args: &CheckConfigArgs) -> Result<Exit, Error> {
+    let options = LoadOptions {
+        skip_foreign_kinds: args.skip_foreign_kinds,
+        ..LoadOptions::default()
+    };
+    let config = Config::load(&args.path, options)?;
+    output::config(&config);
+    Ok(Exit::Done)
+}
+
+/// Opens the engine that a command asks for.
+async fn open(args: &ConfigArgs) -> Result<Plimsoll, Error> {
+    let config = match &args.config {
+        Some(path) => Config::load(path, LoadOptions::default())?,
+        None => Config::builtin("."),
+    };
+    Plimsoll::open(config).await
+}

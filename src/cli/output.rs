@@ -1,0 +1,175 @@
+//! What the command line prints: plain text for people, JSON for programs.
+
+use std::io::Write as _;
+
+use anstream::eprintln;
+
+use super::Exit;
+use super::args::FormatArgs;
+use crate::entry::{Entry, Page};
+use crate::error::Error;
+use crate::registry::Config;
+use crate::sql::payload;
+use crate::store::Info;
+use crate::value::{Table, Value};
+
+/// Prints a line. A reader that has gone away is no error: it has read enough.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(anstream::stdout(), $($arg)*);
+    }};
+}
+pub(super) use say;
+
+/// Prints a value: a string as its bytes, anything else as JSON.
+pub fn value(value: &Value, format: &FormatArgs) {
+    match value {
+        Value::String(bytes) if !format.json => print_bytes(bytes),
+        value => say!("{}", json(value)),
+    }
+}
+
+/// Prints an entry, a field a line.
+pub fn entry(entry: &Entry, format: &FormatArgs) {
+    if format.json {
+        say!("{}", entry_json(entry));
+        return;
+    }
+    say!("key:     {}", entry.key);
+    let _ = write!(anstream::stdout(), "value:   ");
+    value(&entry.value, format);
+    say!("version: {}", entry.version);
+    match entry.expires_at {
+        Some(deadline) => say!("expires: {} (unix seconds)", deadline.as_seconds()),
+        None => say!("expires: never"),
+    }
+}
+
+/// Prints a page: a line with key, tab and value for each entry.
+pub fn page(page: &Page, format: &FormatArgs) {
+    if format.json {
+        let items: Vec<_> = page.items.iter().map(entry_json).collect();
+        let cursor = json(&page.cursor.as_str().into());
+        let has_more = page.has_more;
+        say!(r#"{{"items":[{}],"cursor":{cursor},"has_more":{has_more}}}"#, items.join(","));
+        return;
+    }
+    for entry in &page.items {
+        say!("{}\t{}", entry.key, json(&entry.value));
+    }
+    if page.has_more {
+        eprintln!("more: --after '{}'", page.cursor);
+    }
+}
+
+/// Prints what a store is, a field a line.
+pub fn info(info: &Info, format: &FormatArgs) {
+    let mut table = Table::new();
+    let mut rows = vec![
+        ("id", info.id.clone()),
+        ("backend", info.backend.as_str().to_owned()),
+        ("consistency", info.consistency.as_str().to_owned()),
+    ];
+    for (name, value) in &rows {
+        table.insert(*name, value.as_str());
+    }
+    for (name, value) in info.capabilities() {
+        table.insert(name, value);
+        rows.push((name, value.to_string()));
+    }
+    if let Some(synchronous) = info.synchronous {
+        table.insert("synchronous", synchronous);
+        rows.push(("synchronous", synchronous.to_owned()));
+    }
+    if format.json {
+        say!("{}", json(&table.into()));
+        return;
+    }
+    for (name, value) in rows {
+        say!("{name:<16} {value}");
+    }
+}
+
+/// Prints what a configuration holds, an entry a line.
+pub fn config(config: &Config) {
+    for entry in config.entries() {
+        let start = if entry.auto_start() { "  (auto_start)" } else { "" };
+        say!("{}  {}{start}", entry.id(), entry.kind().name());
+    }
+    for skipped in config.skipped() {
+        say!("{}  {}  skipped: {}", skipped.id(), skipped.kind(), skipped.location());
+    }
+    say!("{} entries, no error", config.entries().len());
+}
+
+/// Prints `true` or `false`.
+pub fn boolean(answer: bool) {
+    say!("{answer}");
+}
+
+/// Prints `true` or `false` and gives the exit that goes with it.
+pub fn answer(is_yes: bool) -> Exit {
+    boolean(is_yes);
+    if is_yes { Exit::Done } else { Exit::Negative }
+}
+
+/// Prints a warning.
+pub fn warning(message: &str) {
+    eprintln!("{YELLOW}warning{RESET}: {message}");
+}
+
+/// Prints an error with its details.
+pub fn error(error: &Error) {
+    eprintln!("{RED}error{RESET}: {error}");
+    for (name, value) in error.details() {
+        match value.as_str() {
+            Some(text) => eprintln!("  {name}: {text}"),
+            None => eprintln!("  {name}: {value:?}"),
+        }
+    }
+}
+
+/// Prints an uncaught error of a script.
+pub fn script_error(message: &str) {
+    eprintln!("{RED}error{RESET}: {message}");
+}
+
+/// The fields of an entry as Lua shows them. Composed here, because an entry with the largest value
+/// is larger than a value can be.
+fn entry_json(entry: &Entry) -> String {
+    let key = json(&entry.key.as_str().into());
+    let (value, version) = (json(&entry.value), entry.version);
+    let expires_at = match entry.expires_at {
+        Some(deadline) => format!(r#","expires_at":{:?}"#, deadline.as_seconds()),
+        None => String::new(),
+    };
+    format!(r#"{{"key":{key},"value":{value},"version":"{version}"{expires_at}}}"#)
+}
+
+/// A value as JSON, with the escape of `store.sql` for what JSON lacks.
+fn json(value: &Value) -> String {
+    let bytes = payload::encode(value).expect("the value was in a store");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
+}
+
+/// Bytes and a newline; a closed pipe is not an error.
+fn print_bytes(bytes: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.write_all(b"\n"));
+}
+
+/// Colours are stripped where the output is no terminal.
+pub const BOLD: &str = "\x1b[1m";
+/// See [`BOLD`].
+pub const DIM: &str = "\x1b[2m";
+/// See [`BOLD`].
+pub const GREEN: &str = "\x1b[32m";
+/// See [`BOLD`].
+pub const CYAN: &str = "\x1b[36m";
+/// See [`BOLD`].
+pub const RED: &str = "\x1b[31m";
+/// See [`BOLD`].
+pub const YELLOW: &str = "\x1b[33m";
+/// See [`BOLD`].
+pub const RESET: &str = "\x1b[0m";

@@ -1,0 +1,179 @@
+//! The verbs on stores: one operation each.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+
+use super::args::{
+    ConfigArgs, DeleteArgs, FormatArgs, InfoArgs, KeyArgs, ListArgs, PutArgs, SetArgs, ValueArgs,
+};
+use super::{Exit, open, output};
+use crate::entry::{Condition, ListQuery, PutOptions, Ttl, Version};
+use crate::error::{Error, ErrorKind};
+use crate::limits::VALUE_BYTES_MAX;
+use crate::registry::Plimsoll;
+use crate::sql::payload;
+use crate::store::{Backend, StoreHandle};
+use crate::value::Value;
+
+type Answer = Result<Exit, Error>;
+
+/// An open store, and the engine to close after the operation.
+struct Session {
+    engine: Plimsoll,
+    store: StoreHandle,
+}
+
+impl Session {
+    async fn open(config: &ConfigArgs, id: &str) -> Result<Self, Error> {
+        let engine = open(config).await?;
+        match engine.store(id).await {
+            Ok(store) => Ok(Self { engine, store }),
+            // An unknown store is wrong usage, not an absent key.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Err(Error::invalid(error.message().to_owned()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says what a write to this store is worth.
+    fn warn_if_volatile(&self) {
+        if self.store.info().is_ok_and(|info| info.backend == Backend::Memory) {
+            let id = self.store.id();
+            output::warning(&format!("{id} is in memory: what is written ends with this process"));
+        }
+    }
+
+    async fn close(self) {
+        self.engine.close().await;
+    }
+}
+
+/// `plimsoll get`.
+pub async fn get(args: KeyArgs) -> Answer {
+    let session = Session::open(&args.config, &args.store).await?;
+    let value = session.store.get(&args.key).await?;
+    session.close().await;
+    match value {
+        Some(value) => output::value(&value, &args.format),
+        None => return Err(absent(&args.key)),
+    }
+    Ok(Exit::Done)
+}
+
+/// `plimsoll entry`.
+pub async fn entry(args: KeyArgs) -> Answer {
+    let session = Session::open(&args.config, &args.store).await?;
+    let entry = session.store.entry(&args.key).await?;
+    session.close().await;
+    match entry {
+        Some(entry) => output::entry(&entry, &args.format),
+        None => return Err(absent(&args.key)),
+    }
+    Ok(Exit::Done)
+}
+
+/// `plimsoll set`.
+pub async fn set(args: SetArgs) -> Answer {
+    let (value, ttl) = parse_value(&args.value, &args.at.format)?;
+    let session = Session::open(&args.at.config, &args.at.store).await?;
+    session.warn_if_volatile();
+    session.store.set(&args.at.key, value, ttl).await?;
+    session.close().await;
+    output::boolean(true);
+    Ok(Exit::Done)
+}
+
+/// `plimsoll put`.
+pub async fn put(args: PutArgs) -> Answer {
+    let (value, ttl) = parse_value(&args.value, &args.at.format)?;
+    let condition = match (args.if_absent, &args.if_version) {
+        (true, Some(_)) => {
+            return Err(Error::invalid("--if-absent and --if-version exclude each other"));
+        }
+        (true, None) => Condition::Absent,
+        (false, Some(version)) => Condition::Version(Version::parse(version)?),
+        (false, None) => Condition::None,
+    };
+    let session = Session::open(&args.at.config, &args.at.store).await?;
+    session.warn_if_volatile();
+    let entry = session.store.put(&args.at.key, value, PutOptions { ttl, condition }).await?;
+    session.close().await;
+    output::entry(&entry, &args.at.format);
+    Ok(Exit::Done)
+}
+
+/// `plimsoll has`.
+pub async fn has(args: KeyArgs) -> Answer {
+    let session = Session::open(&args.config, &args.store).await?;
+    let is_present = session.store.has(&args.key).await?;
+    session.close().await;
+    Ok(output::answer(is_present))
+}
+
+/// `plimsoll delete`.
+pub async fn delete(args: DeleteArgs) -> Answer {
+    let if_version = args.if_version.as_deref().map(Version::parse).transpose()?;
+    let session = Session::open(&args.at.config, &args.at.store).await?;
+    session.warn_if_volatile();
+    let was_present = session.store.delete(&args.at.key, if_version).await?;
+    session.close().await;
+    Ok(output::answer(was_present))
+}
+
+/// `plimsoll list`.
+pub async fn list(args: ListArgs) -> Answer {
+    let query = ListQuery::new().prefix(args.prefix).after(args.after).limit(args.limit);
+    let session = Session::open(&args.config, &args.store).await?;
+    let page = session.store.list(&query).await?;
+    session.close().await;
+    output::page(&page, &args.format);
+    Ok(Exit::Done)
+}
+
+/// `plimsoll info`.
+pub async fn info(args: InfoArgs) -> Answer {
+    let session = Session::open(&args.config, &args.store).await?;
+    let info = session.store.info()?;
+    session.close().await;
+    output::info(&info, &args.format);
+    Ok(Exit::Done)
+}
+
+fn absent(key: &str) -> Error {
+    Error::not_found(format!("the key {key:?} is absent"))
+}
+
+/// The value and the time to live that a write asks for.
+fn parse_value(args: &ValueArgs, format: &FormatArgs) -> Result<(Value, Option<Ttl>), Error> {
+    let bytes = if args.value == "-" { read_stdin()? } else { bytes_of(&args.value) };
+    let value = if format.json {
+        payload::decode(&bytes).map_err(|error| {
+            let error = Error::invalid(error.message().to_owned());
+            error.context("the value of --json")
+        })?
+    } else {
+        Value::from(bytes)
+    };
+    let ttl = args.ttl.map(Ttl::from_seconds).transpose()?.flatten();
+    Ok((value, ttl))
+}
+
+/// All of standard input, a little more than a value can hold at the most.
+fn read_stdin() -> Result<Vec<u8>, Error> {
+    // JSON may need more bytes than the encoded value: six for a control character.
+    let limit = 8 * VALUE_BYTES_MAX as u64;
+    let mut bytes = Vec::new();
+    std::io::stdin().take(limit + 1).read_to_end(&mut bytes).map_err(|error| {
+        Error::invalid(format!("standard input could not be read: {error}"))
+    })?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::invalid(format!("standard input is longer than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The bytes of an argument, UTF-8 or not.
+fn bytes_of(argument: &OsString) -> Vec<u8> {
+    argument.as_encoded_bytes().to_vec()
+}

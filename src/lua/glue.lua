@@ -1,0 +1,91 @@
+-- The half of call.rs that only Lua can do: wait, raise values, and keep waiting calls
+-- out of the sight of the script's own coroutines.
+local MARK, PENDING, waits, await, now, undriven = ...
+
+local error, select, setmetatable, type = error, select, setmetatable, type
+local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
+local status, close, isyieldable = coroutine.status, coroutine.close, coroutine.isyieldable
+
+-- A call that was not done at once: `left` is what to wait for, or an error to raise.
+local function settle(left)
+  if waits(left) then
+    local result, err
+    if isyieldable() then
+      result, err = await(left)
+    else
+      result, err = now(left)
+    end
+    if result ~= MARK then
+      if err == nil then return result end
+      return result, err
+    end
+    left = err
+  end
+  error(left, 0)
+end
+
+-- Makes the function that scripts see out of one of Rust. No engine call has more than four
+-- arguments; a fixed number is faster than `...`.
+local function wrap(call)
+  return function(a, b, c, d)
+    local result, err = call(a, b, c, d)
+    if result == MARK then return settle(err) end
+    if err == nil then return result end
+    return result, err
+  end
+end
+
+-- As wrap, for a call that answers a stream of `for`: Lua closes the fourth value when the loop
+-- ends, however it does.
+local function wrap_stream(call)
+  local open = wrap(call)
+  return function(a, b)
+    local stream, err = open(a, b)
+    if stream == nil then return nil, err end
+    return stream, nil, nil, stream
+  end
+end
+
+-- A coroutine of the script may have to wait for the engine. That is no value for whoever resumed
+-- it: pass it up to the host's runtime, and go on once that wakes us. Where nothing above can
+-- wait, the call is given up instead.
+local function pass_up(co, ok, ...)
+  if ok and ... == PENDING and select("#", ...) == 1 then
+    if isyieldable() then yield(PENDING) else undriven() end
+    return pass_up(co, resume(co))
+  end
+  return ok, ...
+end
+
+function coroutine.resume(co, ...)
+  return pass_up(co, resume(co, ...))
+end
+
+local function unwrap(co, ok, ...)
+  if ok then return ... end
+  local err = ...
+  if status(co) == "dead" then
+    local is_clean, closing_err = close(co)
+    if not is_clean then err = closing_err end
+  end
+  error(err, type(err) == "string" and 2 or 0)
+end
+
+function coroutine.wrap(f)
+  local co = create(f)
+  return function(...) return unwrap(co, pass_up(co, resume(co, ...))) end
+end
+
+-- A view of a table that refuses writes; `name` is what messages call it.
+local function read_only(name, values)
+  return setmetatable({}, {
+    __index = values,
+    __newindex = function(_, key)
+      error(name .. " is read-only: " .. tostring(key) .. " can't be set", 2)
+    end,
+    __pairs = function() return next, values, nil end,
+    __metatable = name,
+  })
+end
+
+return { wrap = wrap, wrap_stream = wrap_stream, read_only = read_only }

@@ -1,0 +1,105 @@
+//! The Lua surface: `require("store")`, `errors`, `json` and `time` for any mlua state.
+//!
+//! [`install`] adds the modules to a state that the host owns, and nothing else: the standard
+//! library stays as it is, but for `coroutine.resume` and `coroutine.wrap`, which learn to pass a
+//! wait for the engine up to the host's runtime instead of handing it to the script.
+//!
+//! How it is built, from the script down:
+//! 1. A function or method is a Lua closure of `glue.lua` around a Rust half (`call`).
+//! 2. The Rust half parses (`args`, `value`) and starts an operation of
+//!    [`StoreHandle`](crate::store::StoreHandle).
+//! 3. What comes back is made into Lua values; errors become error objects (`errors`) with the
+//!    stack of the script (`stack`).
+//!
+//! **A script never blocks the host's runtime.** A call that has to wait suspends the coroutine
+//! that the host polls. So run scripts with an async caller, such as `exec_async`; with a plain
+//! `exec` everything works that is ready at once (all of `store.memory` but `watch`), and a call
+//! that would have to wait answers `CANCELED`.
+//!
+//! **Return or raise.** Everything in the store module returns `nil, err` (`has`: `false, err`).
+//! Raised is only what no careful script can meet: a method called on what is no store, an id or
+//! key that is no string. The other modules raise their errors.
+//!
+//! ```
+//! use plimsoll::lua::mlua::Lua;
+//! use plimsoll::registry::{Config, LoadOptions, Plimsoll};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let text = r#"
+//! version: "1.0"
+//! namespace: app
+//! entries:
+//!   - name: cache
+//!     kind: store.memory
+//! "#;
+//! let config = Config::parse(text, ".", "app.yaml", LoadOptions::default()).unwrap();
+//! let engine = Plimsoll::open(config).await.unwrap();
+//! let lua = Lua::new();
+//! plimsoll::lua::install(&lua, &engine)?;
+//! let name: String = lua
+//!     .load(
+//!         r#"
+//!         local cache = require("store").get("app:cache")
+//!         cache:set("user:123", {name = "Alice"}, 3600)
+//!         return cache:get("user:123").name
+//!         "#,
+//!     )
+//!     .eval_async()
+//!     .await?;
+//! assert_eq!(name, "Alice");
+//! # Ok::<(), plimsoll::lua::mlua::Error>(()) }).unwrap();
+//! ```
+
+mod args;
+mod call;
+mod errors;
+mod handle;
+mod json;
+mod script;
+mod stack;
+mod store;
+mod time;
+mod value;
+mod watch;
+
+pub use mlua;
+
+use mlua::{Lua, Value};
+
+use crate::registry::Plimsoll;
+use crate::store::StoreHandle;
+
+use call::Calls;
+pub use errors::{describe, engine_error, object as error_value};
+pub use script::run_script;
+
+/// Adds the modules `store`, `errors`, `json` and `time`; all but `store` are globals too.
+///
+/// A state without the library `package` has no `require`; the globals are there all the same.
+///
+/// # Errors
+/// If Lua is out of memory.
+pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
+    let calls = Calls::install(lua)?;
+    let errors = errors::install(lua, &calls)?;
+    let json = json::install(lua, &calls)?;
+    let time = time::install(lua, &calls)?;
+    handle::install(lua, &calls)?;
+    watch::install(lua, &calls)?;
+    lua.globals().raw_set("errors", &errors)?;
+    lua.globals().raw_set("json", &json)?;
+    lua.globals().raw_set("time", &time)?;
+    lua.register_module("errors", errors)?;
+    lua.register_module("json", json)?;
+    lua.register_module("time", time)?;
+    lua.register_module("store", store::install(lua, &calls, engine)?)
+}
+
+/// The Lua value of a handle that the host has, to pass to a script. The state must have been
+/// through [`install`].
+///
+/// # Errors
+/// If Lua is out of memory.
+pub fn handle_value(lua: &Lua, handle: StoreHandle) -> mlua::Result<Value> {
+    Ok(Value::UserData(lua.create_any_userdata(handle)?))
+}

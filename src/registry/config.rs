@@ -1,0 +1,196 @@
+//! A configuration: entries that were read, checked and are ready to be opened.
+//!
+//! Invariant: in a [`Config`] that exists every id is unique, every reference leads to an entry of
+//! the right kind, and there is no cycle. Nothing was opened to find that out.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::entry::{self, Parsed, RegistryEntry, SkippedEntry};
+use super::entry_id::{self, EntryId};
+use super::environment::Environment;
+use super::fields::{Context, Fields, Refusal};
+use super::problem::{self, FieldPath, Origin, Problem};
+#[cfg(feature = "sql")]
+use super::references;
+use super::source::{self, Source};
+use super::yaml;
+use crate::error::Result;
+
+/// How a configuration is read.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Leaves out entries of kinds that belong to other programs, instead of refusing them.
+    pub skip_foreign_kinds: bool,
+    /// Where `${env:NAME}` is looked up.
+    pub environment: Environment,
+}
+
+/// The checked entries of a configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    entries: Vec<RegistryEntry>,
+    /// Where the entry of an id stands in `entries`.
+    positions: BTreeMap<EntryId, usize>,
+    skipped: Vec<SkippedEntry>,
+}
+
+impl Config {
+    /// Reads a file, or the `_index.yaml` files of a folder and of those below.
+    ///
+    /// # Errors
+    /// `INVALID` with every problem that does not follow from another: file, line, column, field,
+    /// what is wrong and what to do. The details `file`, `line`, `column` and `field` are those of
+    /// the first.
+    pub fn load(path: impl AsRef<Path>, options: LoadOptions) -> Result<Self> {
+        let sources = source::read(path.as_ref()).map_err(problem::into_error)?;
+        Self::from_sources(&sources, &options)
+    }
+
+    /// Reads a text. Relative paths in it resolve from `folder`; messages call it `file_name`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(
+        text: &str,
+        folder: impl AsRef<Path>,
+        file_name: &str,
+        options: LoadOptions,
+    ) -> Result<Self> {
+        let folder = folder.as_ref().to_owned();
+        let source = Source { file: file_name.into(), folder, text: text.to_owned() };
+        Self::from_sources(&[source], &options)
+    }
+
+    /// What is used without a configuration: `app:cache`, a `store.memory`; and, with the feature
+    /// `sql`, `app:records`, a `store.sql` in the SQLite file `.plimsoll/records.db` in `folder`.
+    #[must_use]
+    pub fn builtin(folder: impl AsRef<Path>) -> Self {
+        Self::parse(BUILTIN, folder, "built-in configuration", LoadOptions::default())
+            .expect("the built-in configuration is tested")
+    }
+
+    /// The entries, in the order of the files and within them.
+    #[must_use]
+    pub fn entries(&self) -> &[RegistryEntry] {
+        &self.entries
+    }
+
+    /// The entry of an id.
+    #[must_use]
+    pub fn entry(&self, id: &str) -> Option<&RegistryEntry> {
+        self.positions.get(id).map(|position| &self.entries[*position])
+    }
+
+    /// The entries of foreign kinds that were left out.
+    #[must_use]
+    pub fn skipped(&self) -> &[SkippedEntry] {
+        &self.skipped
+    }
+
+    fn from_sources(sources: &[Source], options: &LoadOptions) -> Result<Self> {
+        let (mut config, mut problems) = (Self::default(), Vec::new());
+        for source in sources {
+            config.read(source, options, &mut problems);
+        }
+        problems.extend(config.duplicates());
+        // An entry that could not be read would make every reference to it look wrong.
+        #[cfg(feature = "sql")]
+        if problems.is_empty() {
+            problems = references::check(&config.entries, &config.skipped);
+        }
+        if problems.is_empty() { Ok(config) } else { Err(problem::into_error(problems)) }
+    }
+
+    /// Adds the entries of a file.
+    fn read(&mut self, source: &Source, options: &LoadOptions, problems: &mut Vec<Problem>) {
+        let root = match yaml::parse(&source.file, &source.text, problems) {
+            Ok(Some(root)) => root,
+            Ok(None) => {
+                let message = "the file is empty; it needs version: \"1.0\", namespace and entries";
+                return problems.push(Problem::new(Origin::of_file(&source.file), message));
+            }
+            Err(problem) => return problems.push(problem),
+        };
+        let context = Context {
+            file: &source.file,
+            environment: &options.environment,
+            problems: RefCell::default(),
+        };
+        if let Some(fields) = Fields::new(&context, &root, FieldPath::default()) {
+            self.read_fields(fields, source, options);
+        }
+        problems.extend(context.problems.into_inner());
+    }
+
+    fn read_fields(&mut self, mut fields: Fields<'_>, source: &Source, options: &LoadOptions) {
+        fields.required("version", "\"1.0\"", |given| match given.text()? {
+            "1.0" => Ok(()),
+            other => Err(Refusal(format!("the version {other:?} is unknown; write \"1.0\""))),
+        });
+        let namespace = fields.required("namespace", "app", |given| {
+            entry_id::check_part("namespace", given.text()?)?;
+            Ok(given.text()?.to_owned())
+        });
+        if let Some(cluster) = fields.optional_mapping("cluster") {
+            read_cluster(cluster);
+        }
+        for entry in fields.required_mappings("entries", "[]") {
+            match entry::read(entry, namespace.as_deref(), &source.folder, options) {
+                Some(Parsed::Entry(entry)) => {
+                    self.positions.insert(entry.id().clone(), self.entries.len());
+                    self.entries.push(entry);
+                }
+                Some(Parsed::Skipped(entry)) => self.skipped.push(entry),
+                None => {}
+            }
+        }
+        fields.finish();
+    }
+
+    /// A problem for each entry whose id another has already.
+    fn duplicates(&self) -> Vec<Problem> {
+        let mut first_origins: BTreeMap<&str, &Origin> = BTreeMap::new();
+        let entries = self.entries.iter().map(|entry| (entry.id().as_str(), entry.origin()));
+        let skipped = self.skipped.iter().map(|entry| (entry.id(), entry.origin()));
+        let mut problems = Vec::new();
+        for (id, origin) in entries.chain(skipped) {
+            if let Some(first) = first_origins.insert(id, origin) {
+                let message = format!("{id} is already defined at {first}; rename one of them");
+                problems.push(Problem::new(origin.clone(), message));
+            }
+        }
+        problems
+    }
+}
+
+/// The section `cluster`, of which this build knows only that it is off.
+fn read_cluster(mut cluster: Fields<'_>) {
+    cluster.required("enabled", "false", |given| match given.boolean()? {
+        false => Ok(()),
+        true => Err(Refusal(
+            "this build has no cluster; write false, or leave the section out".to_owned(),
+        )),
+    });
+    cluster.finish();
+}
+
+#[cfg(feature = "sql")]
+const BUILTIN: &str = include_str!("builtin.yaml");
+
+#[cfg(not(feature = "sql"))]
+const BUILTIN: &str =
+    "{version: \"1.0\", namespace: app, entries: [{name: cache, kind: store.memory}]}";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_builtin_configuration_is_right() {
+        let config = Config::builtin("folder");
+        assert!(config.entry("app:cache").is_some_and(|entry| entry.kind().is_store()));
+        assert_eq!(config.entry("app:records").is_some(), cfg!(feature = "sql"));
+    }
+}

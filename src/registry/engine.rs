@@ -1,0 +1,242 @@
+//! The engine handle: opens the entries of a configuration and hands out stores.
+//!
+//! An entry is opened at start (`lifecycle.auto_start`) or by its first use, and what it refers to
+//! before it. Concurrent first uses open it once; if opening fails, the next use tries again. A
+//! start that meets a broken entry closes what it had opened and fails; a database that is merely
+//! down is tried again by the first use.
+//!
+//! No use after [`Plimsoll::close`]: it waits for openings that are under way, so that it misses
+//! none, and whoever comes later is refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+#[cfg(feature = "sql")]
+use std::io;
+#[cfg(feature = "sql")]
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{OnceCell, RwLock};
+
+use super::config::Config;
+use super::entry::{EntryKind, RegistryEntry};
+use super::entry_id::EntryId;
+use super::suggest::did_you_mean;
+use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "sql")]
+use crate::sql::{SqliteDatabase, SqliteFile, SqliteOptions};
+#[cfg(feature = "sql")]
+use crate::store::SqlStore;
+use crate::store::{MemoryStore, Store, StoreHandle};
+
+/// An engine on a configuration. Clones share it.
+///
+/// ```
+/// use plimsoll::registry::{Config, LoadOptions, Plimsoll};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+/// let text = r#"
+/// version: "1.0"
+/// namespace: app
+/// entries:
+///   - name: cache
+///     kind: store.memory
+/// "#;
+/// let config = Config::parse(text, ".", "app.yaml", LoadOptions::default())?;
+/// let engine = Plimsoll::open(config).await?;
+/// let cache = engine.store("app:cache").await?;
+/// cache.set("greeting", "hello", None).await?;
+/// assert_eq!(cache.get("greeting").await?, Some("hello".into()));
+/// engine.close().await;
+/// # Ok::<(), plimsoll::error::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Plimsoll(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    /// What is open, by the id of the entry; a cell is empty until then.
+    stores: BTreeMap<EntryId, OnceCell<Arc<dyn Store>>>,
+    /// Databases open their files themselves, when they are first used.
+    #[cfg(feature = "sql")]
+    databases: BTreeMap<EntryId, Arc<SqliteDatabase>>,
+    is_closed: RwLock<bool>,
+}
+
+impl Plimsoll {
+    /// Opens the entries that start at once, and stands ready to open the others.
+    ///
+    /// # Errors
+    /// That of the first entry that is broken; nothing stays open then.
+    pub async fn open(config: Config) -> Result<Self> {
+        let engine = Self(Arc::new(Inner {
+            stores: cells(&config),
+            #[cfg(feature = "sql")]
+            databases: databases(&config),
+            is_closed: RwLock::new(false),
+            config,
+        }));
+        for entry in engine.config().entries().iter().filter(|entry| entry.auto_start()) {
+            match engine.0.start(entry).await {
+                Err(error) if !is_merely_down(&error) => {
+                    engine.close().await;
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(engine)
+    }
+
+    /// A handle on a store.
+    ///
+    /// # Errors
+    /// `INVALID` for an empty id and for that of an entry that is no store; `NOT_FOUND` for an
+    /// unknown one; `UNAVAILABLE` after [`Plimsoll::close`]; what the opening of the entry reports.
+    pub async fn store(&self, id: &str) -> Result<StoreHandle> {
+        if id.is_empty() {
+            return Err(Error::invalid("the id of the store is empty; name one such as app:cache"));
+        }
+        let entry = self.0.config.entry(id).ok_or_else(|| self.0.unknown_store(id))?;
+        let is_closed = self.0.is_closed.read().await;
+        if *is_closed {
+            return Err(Error::unavailable("the engine is closed").with_retryable(false));
+        }
+        let store = self.0.store(entry).await?;
+        Ok(StoreHandle::new(id, store))
+    }
+
+    /// Ends background work and closes databases; any number of times. A handle that is still held
+    /// then answers as its store does once that is closed.
+    pub async fn close(&self) {
+        let mut is_closed = self.0.is_closed.write().await;
+        if std::mem::replace(&mut *is_closed, true) {
+            return;
+        }
+        for store in self.0.stores.values().filter_map(OnceCell::get) {
+            store.close().await;
+        }
+        #[cfg(feature = "sql")]
+        for database in self.0.databases.values() {
+            database.close().await;
+        }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+}
+
+impl Inner {
+    /// Opens an entry, whatever its kind.
+    async fn start(&self, entry: &RegistryEntry) -> Result<()> {
+        #[cfg(feature = "sql")]
+        if let Some(database) = self.databases.get(entry.id()) {
+            return database.check().await.map_err(|error| in_entry(entry, error));
+        }
+        self.store(entry).await.map(|_| ())
+    }
+
+    /// The store of an entry, opened now if it was not before.
+    async fn store(&self, entry: &RegistryEntry) -> Result<Arc<dyn Store>> {
+        let cell = self.stores.get(entry.id()).ok_or_else(|| no_store(entry))?;
+        let store = cell.get_or_try_init(|| self.open_store(entry)).await;
+        store.cloned().map_err(|error| in_entry(entry, error))
+    }
+
+    async fn open_store(&self, entry: &RegistryEntry) -> Result<Arc<dyn Store>> {
+        match entry.kind() {
+            EntryKind::MemoryStore(options) => Ok(MemoryStore::open(*options)),
+            #[cfg(feature = "sql")]
+            EntryKind::SqlStore(sql) => {
+                let database = &self.databases[sql.database()];
+                if sql.options().create_table {
+                    self.make_folder(sql.database()).await?;
+                }
+                Ok(SqlStore::open(Arc::clone(database), sql.options().clone()).await?)
+            }
+            #[cfg(feature = "sql")]
+            EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
+        }
+    }
+
+    /// Makes the folder of a database file that is about to be made, if only that one is missing: a
+    /// path with a slip in it must not leave a tree of folders behind.
+    #[cfg(feature = "sql")]
+    async fn make_folder(&self, database: &EntryId) -> Result<()> {
+        let Some(entry) = self.config.entry(database.as_str()) else {
+            return Ok(());
+        };
+        let EntryKind::SqliteDatabase(SqliteOptions { file: SqliteFile::Path(file), .. }) =
+            entry.kind()
+        else {
+            return Ok(());
+        };
+        let file = file.clone();
+        let made = tokio::task::spawn_blocking(move || make_folder_of(&file));
+        let made = made.await.expect("making a folder does not panic");
+        made.map_err(|error| in_entry(entry, error))
+    }
+
+    fn unknown_store(&self, id: &str) -> Error {
+        let near = did_you_mean(id, self.stores.keys().map(EntryId::as_str));
+        Error::not_found(format!("the configuration has no store {id:?}{near}"))
+    }
+}
+
+/// A cell for each store.
+fn cells(config: &Config) -> BTreeMap<EntryId, OnceCell<Arc<dyn Store>>> {
+    let stores = config.entries().iter().filter(|entry| entry.kind().is_store());
+    stores.map(|entry| (entry.id().clone(), OnceCell::new())).collect()
+}
+
+#[cfg(feature = "sql")]
+fn databases(config: &Config) -> BTreeMap<EntryId, Arc<SqliteDatabase>> {
+    let database = |entry: &RegistryEntry| match entry.kind() {
+        EntryKind::SqliteDatabase(options) => {
+            Some((entry.id().clone(), SqliteDatabase::open(options.clone())))
+        }
+        EntryKind::MemoryStore(_) | EntryKind::SqlStore(_) => None,
+    };
+    config.entries().iter().filter_map(database).collect()
+}
+
+#[cfg(feature = "sql")]
+fn make_folder_of(file: &Path) -> Result<()> {
+    let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) else {
+        return Ok(());
+    };
+    match std::fs::create_dir(folder) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::invalid(format!(
+            "file: the folder {} can't be made: {error}; make it, or correct the path",
+            folder.display()
+        ))
+        .with_detail("field", "file")),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn no_store(entry: &RegistryEntry) -> Error {
+    let (id, kind) = (entry.id(), entry.kind().name());
+    Error::invalid(format!("{id} is a {kind}, not a store; name a store that uses it"))
+}
+
+/// Says which entry could not be opened, and where it stands.
+fn in_entry(entry: &RegistryEntry, error: Error) -> Error {
+    error.context(format!("{} ({})", entry.id(), entry.location()))
+}
+
+/// Whether an opening may succeed later without a change of the configuration.
+fn is_merely_down(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+}
+
+impl fmt::Debug for Plimsoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.config().entries().iter().map(RegistryEntry::id)).finish()
+    }
+}

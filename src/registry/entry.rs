@@ -1,0 +1,259 @@
+//! Registry entries: an id, a kind with its options, and where they stand.
+//!
+//! To add a kind: a variant of [`EntryKind`], a function that reads its fields, and a line in
+//! [`read_kind`]; what it refers to goes into `RegistryEntry::reference`.
+
+use std::path::Path;
+
+use super::config::LoadOptions;
+use super::entry_id::{self, EntryId};
+use super::fields::{Fields, Given, Refusal};
+use super::problem::Origin;
+#[cfg(feature = "sql")]
+use super::references::Reference;
+#[cfg(feature = "sql")]
+use super::sql::{self, SqlStoreEntry};
+use super::suggest::did_you_mean;
+#[cfg(feature = "sql")]
+use crate::sql::SqliteOptions;
+use crate::store::MemoryOptions;
+
+/// An entry of a configuration, checked.
+#[derive(Clone, Debug)]
+pub struct RegistryEntry {
+    id: EntryId,
+    kind: EntryKind,
+    auto_start: bool,
+    origin: Origin,
+}
+
+/// What an entry is, with its options.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// `store.memory`.
+    MemoryStore(MemoryOptions),
+    /// `store.sql`.
+    #[cfg(feature = "sql")]
+    SqlStore(SqlStoreEntry),
+    /// `db.sql.sqlite`.
+    #[cfg(feature = "sql")]
+    SqliteDatabase(SqliteOptions),
+}
+
+impl EntryKind {
+    /// The kind as a configuration writes it, such as `store.memory`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::MemoryStore(_) => STORE_MEMORY,
+            #[cfg(feature = "sql")]
+            Self::SqlStore(_) => STORE_SQL,
+            #[cfg(feature = "sql")]
+            Self::SqliteDatabase(_) => DB_SQL_SQLITE,
+        }
+    }
+
+    /// Whether the entry is a store, and no database behind one.
+    #[must_use]
+    pub const fn is_store(&self) -> bool {
+        match self {
+            Self::MemoryStore(_) => true,
+            #[cfg(feature = "sql")]
+            Self::SqlStore(_) => true,
+            #[cfg(feature = "sql")]
+            Self::SqliteDatabase(_) => false,
+        }
+    }
+}
+
+impl RegistryEntry {
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &EntryId {
+        &self.id
+    }
+
+    /// The kind with its options.
+    #[must_use]
+    pub fn kind(&self) -> &EntryKind {
+        &self.kind
+    }
+
+    /// Whether the entry is opened at start, and not only when it is first used.
+    #[must_use]
+    pub fn auto_start(&self) -> bool {
+        self.auto_start
+    }
+
+    /// Where the entry stands: `file:line:column`.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.origin.to_string()
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The entry that this one needs.
+    #[cfg(feature = "sql")]
+    pub(super) fn reference(&self) -> Option<&Reference> {
+        match &self.kind {
+            EntryKind::SqlStore(entry) => Some(entry.reference()),
+            EntryKind::MemoryStore(_) | EntryKind::SqliteDatabase(_) => None,
+        }
+    }
+}
+
+/// An entry of a foreign kind that was left out.
+#[derive(Clone, Debug)]
+pub struct SkippedEntry {
+    id: String,
+    kind: String,
+    origin: Origin,
+}
+
+impl SkippedEntry {
+    /// The id, which may have another form than those of entries that are read.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The foreign kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Where the entry stands: `file:line:column`.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.origin.to_string()
+    }
+
+    pub(super) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+}
+
+/// What became of an entry.
+pub(super) enum Parsed {
+    Entry(RegistryEntry),
+    Skipped(SkippedEntry),
+}
+
+/// Reads an entry; none if something was reported. A namespace of none was reported already.
+pub(super) fn read(
+    mut fields: Fields<'_>,
+    namespace: Option<&str>,
+    folder: &Path,
+    options: &LoadOptions,
+) -> Option<Parsed> {
+    let origin = fields.origin().clone();
+    let name = fields.required("name", "cache", text_and_origin);
+    let kind = fields.required("kind", STORE_MEMORY, text_and_origin);
+    let is_foreign = kind.as_ref().is_some_and(|(kind, _)| !KINDS.contains(&kind.as_str()));
+    if is_foreign && options.skip_foreign_kinds {
+        // Other programs have other rules for names.
+        let id = format!("{}:{}", namespace?, name?.0);
+        return Some(Parsed::Skipped(SkippedEntry { id, kind: kind?.0, origin }));
+    }
+    let name = name.and_then(|(name, origin)| {
+        let checked = entry_id::check_part("name", &name);
+        checked.map_err(|error| fields.report(&origin, error.message())).ok().map(|()| name)
+    });
+    fields.optional("meta", |given| given.mapping());
+    let auto_start = fields.optional_mapping("lifecycle").and_then(|mut lifecycle| {
+        let auto_start = lifecycle.optional("auto_start", |given| given.boolean());
+        lifecycle.finish();
+        auto_start
+    });
+    let (kind, kind_origin) = kind?;
+    let kind = read_kind(fields, &kind, &kind_origin, folder);
+    let id = EntryId::new(namespace?, &name?).expect("both parts were checked");
+    Some(Parsed::Entry(RegistryEntry {
+        id,
+        kind: kind?,
+        auto_start: auto_start.unwrap_or(false),
+        origin,
+    }))
+}
+
+fn text_and_origin(given: &Given<'_>) -> Result<(String, Origin), Refusal> {
+    Ok((given.text()?.to_owned(), given.origin.clone()))
+}
+
+/// Reads the fields of a kind; none if something was reported.
+#[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "only SQLite has paths"))]
+fn read_kind(
+    mut fields: Fields<'_>,
+    kind: &str,
+    kind_origin: &Origin,
+    folder: &Path,
+) -> Option<EntryKind> {
+    let parsed = match kind {
+        STORE_MEMORY => Some(EntryKind::MemoryStore(memory_store(&mut fields))),
+        #[cfg(feature = "sql")]
+        STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
+        #[cfg(feature = "sql")]
+        DB_SQL_SQLITE => sql::read_sqlite(&mut fields, folder).map(EntryKind::SqliteDatabase),
+        _ => {
+            // The fields of a kind that is not read mean nothing here.
+            fields.report(kind_origin, refused_kind(kind));
+            return None;
+        }
+    };
+    fields.finish();
+    parsed
+}
+
+fn memory_store(fields: &mut Fields<'_>) -> MemoryOptions {
+    let default = MemoryOptions::default();
+    MemoryOptions {
+        max_size: fields.optional("max_size", |given| given.count()).unwrap_or(default.max_size),
+        cleanup_interval: fields
+            .optional("cleanup_interval", |given| given.interval())
+            .unwrap_or(default.cleanup_interval),
+    }
+}
+
+fn refused_kind(kind: &str) -> String {
+    let built = BUILT_KINDS.join(", ");
+    if cfg!(not(feature = "sql")) && [STORE_SQL, DB_SQL_SQLITE].contains(&kind) {
+        return format!(
+            "{kind} needs the feature sql, which this build lacks; add it to the build"
+        );
+    }
+    if KINDS.contains(&kind) {
+        return format!(
+            "{kind} is not supported by this build; remove the entry, or use one of {built}"
+        );
+    }
+    let near = did_you_mean(kind, KINDS);
+    format!(
+        "{kind:?} is no kind of entry{near} (known are {built}); --skip-foreign-kinds leaves out \
+         the entries of other programs"
+    )
+}
+
+const STORE_MEMORY: &str = "store.memory";
+const STORE_SQL: &str = "store.sql";
+const DB_SQL_SQLITE: &str = "db.sql.sqlite";
+
+/// The kinds that this build can open.
+const BUILT_KINDS: &[&str] =
+    if cfg!(feature = "sql") { &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE] } else { &[STORE_MEMORY] };
+
+/// The kinds that are ours: they are never skipped as foreign.
+const KINDS: [&str; 8] = [
+    STORE_MEMORY,
+    STORE_SQL,
+    DB_SQL_SQLITE,
+    "store.kv.raft",
+    "store.kv.crdt",
+    "db.sql.postgres",
+    "kv",
+    "security.policy",
+];

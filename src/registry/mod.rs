@@ -1,0 +1,44 @@
+//! The registry: what a configuration says there is, and the engine that opens it.
+//!
+//! A configuration is YAML: a file, or a folder with a tree of `_index.yaml` files. Each file names
+//! a namespace and lists entries; an entry has a name, a kind and the fields of its kind, and is
+//! known by its id, `namespace:name`. Reading goes through five steps, each a file here:
+//!
+//! 1. `source`: paths to texts.
+//! 2. `yaml`: a text to a tree of nodes with their positions; `environment` writes variables out.
+//! 3. `fields`: a node to typed values; every problem is noted with its place, and reading goes on.
+//! 4. `entry`: the fields of a kind to a [`RegistryEntry`] with that kind's options.
+//! 5. `references`: entries to each other.
+//!
+//! What comes out is a [`Config`]. It opened nothing, and what is wrong with it is known:
+//! [`Plimsoll::open`] can fail only because of what is outside, such as a table that is missing.
+//!
+//! **Architecture invariant:** nothing starts half. A configuration with one problem is no
+//! configuration, and an engine of which one entry is broken does not start.
+//!
+//! No reloading: a configuration is read once. No writing: entries are not changed at run time.
+
+mod config;
+mod duration;
+mod engine;
+mod entry;
+mod entry_id;
+mod environment;
+mod fields;
+mod problem;
+#[cfg(feature = "sql")]
+mod references;
+mod source;
+#[cfg(feature = "sql")]
+mod sql;
+mod suggest;
+mod yaml;
+
+pub use config::{Config, LoadOptions};
+pub use duration::parse_duration;
+pub use engine::Plimsoll;
+pub use entry::{EntryKind, RegistryEntry, SkippedEntry};
+pub use entry_id::EntryId;
+pub use environment::Environment;
+#[cfg(feature = "sql")]
+pub use sql::SqlStoreEntry;
