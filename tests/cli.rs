@@ -63,7 +63,11 @@ fn values_written_by_one_process_are_read_by_the_next() {
         (&["get", "app:records", "j"], 0, "{\"a\":[1,2.0]}\n"),
         (&["list", "app:records", "--prefix", "j"], 0, "j\t{\"a\":[1,2.0]}\n"),
         (&["entry", "app:records", "k"], 0, "key:     k\nvalue:   v\nversion: 0\nexpires: never\n"),
-        (&["entry", "app:records", "k", "--json"], 0, "{\"key\":\"k\",\"value\":\"v\",\"version\":\"0\"}\n"),
+        (
+            &["entry", "app:records", "k", "--json"],
+            0,
+            "{\"key\":\"k\",\"value\":\"v\",\"version\":\"0\"}\n",
+        ),
         (&["delete", "app:records", "k"], 0, "true\n"),
         (&["delete", "app:records", "k"], 1, "false\n"),
     ] {
@@ -160,7 +164,8 @@ fn a_database_that_is_no_database_is_unavailable_and_left_as_it_is() {
 fn info_tells_what_a_store_is() {
     let folder = folder();
     let ran = run(&folder, &["info", "app:cache"]);
-    for line in ["id               app:cache", "backend          memory", "durable          false"] {
+    for line in ["id               app:cache", "backend          memory", "durable          false"]
+    {
         assert!(ran.stdout.contains(line), "{ran:?}");
     }
     let ran = run(&folder, &["info", "app:records", "--json"]);
@@ -176,21 +181,28 @@ fn a_script_gets_its_arguments_and_its_folder() {
     fs::write(folder.path().join("lib/main.lua"), SCRIPT_WITH_ARGUMENTS).unwrap();
     fs::write(folder.path().join("lib/helper.lua"), "return { name = 'helper' }").unwrap();
     let ran = run(&folder, &["run", "lib/main.lua", "one", "--two", "-3"]);
-    assert_eq!((ran.code, ran.stdout.as_str()), (0, "lib/main.lua 3 one --two -3 helper\n"), "{ran:?}");
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (0, "lib/main.lua 3 one --two -3 helper\n"),
+        "{ran:?}"
+    );
 }
 
 const SCRIPT_WITH_ARGUMENTS: &str = "#!/usr/bin/env plimsoll run
 local first, second, third = ...
 assert(arg[1] == first and arg[2] == second and arg[3] == third)
 print(arg[0], #arg, ..., require('helper').name)
-"
-;
+";
 
 #[test]
 fn a_failed_script_prints_its_message_and_stack_and_exits_with_one() {
     let folder = folder();
     for (source, code, expected) in [
-        ("local function f() error('boom') end\nf()", 1, &["script.lua:1: boom", "stack traceback", "script.lua:2"][..]),
+        (
+            "local function f() error('boom') end\nf()",
+            1,
+            &["script.lua:1: boom", "stack traceback", "script.lua:2"][..],
+        ),
         ("error({})", 1, &["table", "stack traceback"]),
         ("return nil, 'went wrong'", 1, &["went wrong"]),
         (
