@@ -153,17 +153,6 @@ pub const KEYS: [&str; 6] = ["a", "ab", "b", "b/é", "\u{1}", "c"];
 /// Prefixes and cursors: keys, beginnings of keys, half a character, and places between keys.
 pub const PLACES: [&[u8]; 8] = [b"", b"a", b"b", b"b/\xc3", b"ab", b"aa", b"\x01", b"zz"];
 
-/// That a key occurs once is checked before a transaction is proposed.
-pub fn with_each_key_once(writes: Vec<WriteStep>) -> Vec<WriteStep> {
-    let mut kept: Vec<WriteStep> = Vec::new();
-    for write in writes {
-        if kept.iter().all(|other| other.key() != write.key()) {
-            kept.push(write);
-        }
-    }
-    kept
-}
-
 /// Writes.
 pub fn write() -> BoxedStrategy<WriteStep> {
     prop_oneof![

@@ -8,7 +8,7 @@ use std::fmt;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::writes::{KEYS, PLACES, VALUES, WriteStep, limit, with_each_key_once, write};
+use crate::writes::{KEYS, PLACES, VALUES, WriteStep, limit, write};
 
 /// What happens next.
 #[derive(Clone, Debug)]
@@ -91,15 +91,15 @@ pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        60 => (stamp(), prop::option::weighted(0.4, call()), action())
+        120 => (stamp(), prop::option::weighted(0.4, call()), action())
             .prop_map(|(stamp, call, action)| Step::Command { stamp, call, action }),
-        8 => (keyspace(), select(&PLACES), select(&PLACES), limit(), 0..40_u64).prop_map(
+        16 => (keyspace(), select(&PLACES), select(&PLACES), limit(), 0..40_u64).prop_map(
             |(keyspace, prefix, after, limit, ahead)| {
                 Step::List { keyspace, prefix, after, limit, ahead }
             }
         ),
-        3 => (0..10_u64).prop_map(|back| Step::Changes { back }),
-        2 => Just(Step::Reload),
+        6 => (0..10_u64).prop_map(|back| Step::Changes { back }),
+        3 => Just(Step::Reload),
         1 => Just(Step::Restore),
         1 => Just(Step::Clone),
         1 => (0..KEYS.len(), 0..VALUES).prop_map(|(key, value)| Step::Fork { key, value }),
@@ -124,6 +124,17 @@ fn action() -> BoxedStrategy<ActionStep> {
         3 => Just(ActionStep::OpenSession),
     ]
     .boxed()
+}
+
+/// That a key occurs once is checked before a transaction is proposed.
+fn with_each_key_once(writes: Vec<WriteStep>) -> Vec<WriteStep> {
+    let mut kept: Vec<WriteStep> = Vec::new();
+    for write in writes {
+        if kept.iter().all(|other| other.key() != write.key()) {
+            kept.push(write);
+        }
+    }
+    kept
 }
 
 fn call() -> BoxedStrategy<Call> {
