@@ -35,7 +35,7 @@ pub mod limits;
 pub mod mutant;
 pub mod value;
 
-// Floor 1: the machines, and what they are checked against.
+// Floor 1: the machines, and the specification that checks them.
 pub mod check;
 pub mod kv;
 
@@ -46,6 +46,8 @@ pub mod json;
 pub mod sql;
 
 // Floors 5 and up: stores and their surfaces.
+#[cfg(feature = "cli")]
+pub mod cli;
 #[cfg(feature = "lua")]
 pub mod lua;
 #[cfg(feature = "store")]

@@ -53,7 +53,7 @@ pub const MEMORY_ENTRIES_DEFAULT: u64 = 10_000;
 pub const KEYSPACE_BYTES_MAX: usize = 128;
 
 /// Largest configuration file, in bytes.
-pub const CONFIG_FILE_BYTES_MAX: u64 = 4 << 20;
+pub const CONFIG_FILE_BYTES_MAX: usize = 4 << 20;
 
 /// Most `_index.yaml` files in the folder of a configuration.
 pub const CONFIG_FILES_MAX: usize = 1_000;

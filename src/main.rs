@@ -1,2 +1,7 @@
 //! The `plimsoll` binary; everything is in the library.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    plimsoll::cli::main()
+}

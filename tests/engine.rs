@@ -174,11 +174,8 @@ async fn a_broken_entry_stops_the_start_and_closes_what_was_open() {
     }
     assert_eq!(names(folder.path()), ["data.db"], "its log went with the last connection");
 
-    let engine = open(
-        folder.path(),
-        &entries.replace("true}}", "false}}").replace("lifecycle: {auto_start: true}\n", ""),
-    )
-    .await;
+    let lazily = entries.replace("auto_start: true", "auto_start: false");
+    let engine = open(folder.path(), &lazily).await;
     assert!(engine.is_ok(), "without auto_start it is found at the first use");
 }
 
@@ -239,6 +236,28 @@ async fn a_database_that_is_broken_stops_the_start() {
     let error = open(folder.path(), entries).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.message().contains("is a folder, not a database file"), "{error}");
+}
+
+#[tokio::test]
+async fn relative_paths_resolve_from_the_file_they_stand_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = |namespace: &str| {
+        format!(
+            "version: \"1.0\"\nnamespace: {namespace}\nentries:\n  - {{name: db, kind: db.sql.sqlite, file: x.db}}\n  - {{name: s, kind: store.sql, database: '{namespace}:db', table_name: t, create_table: true}}\n"
+        )
+    };
+    for name in ["a", "b"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("_index.yaml"), index(name)).unwrap();
+    }
+    let config = Config::load(folder.path(), LoadOptions::default()).unwrap();
+    let engine = Plimsoll::open(config).await.unwrap();
+    engine.store("a:s").await.unwrap().set("k", 1_i64, None).await.unwrap();
+    engine.store("b:s").await.unwrap();
+    engine.close().await;
+    for name in ["a", "b"] {
+        assert_eq!(names(&folder.path().join(name)), ["_index.yaml", "x.db"]);
+    }
 }
 
 #[tokio::test]

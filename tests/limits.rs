@@ -35,6 +35,17 @@ fn constants() -> BTreeMap<&'static str, u128> {
         HISTORY_BYTES_MAX,
         MEMORY_ENTRIES_DEFAULT,
         KEYSPACE_BYTES_MAX,
+        CONFIG_FILE_BYTES_MAX,
+        CONFIG_FILES_MAX,
+        CONFIG_FOLDER_DEPTH_MAX,
+        CONFIG_NODES_MAX,
+        CONFIG_DEPTH_MAX,
+        ENTRY_ID_PART_BYTES_MAX,
+        JSON_BYTES_MAX,
+        IDENTIFIER_BYTES_MAX,
+        PAYLOAD_BYTES_MAX,
+        SQLITE_WRITES_MAX,
+        SQLITE_BLOCKING_READS_MAX,
     ]
 }
 

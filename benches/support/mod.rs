@@ -103,6 +103,12 @@ impl Picker {
         Self(0x9e37_79b9_7f4a_7c15)
     }
 
+    /// Another sequence for each caller.
+    pub fn seeded(seed: usize) -> Self {
+        let Self(start) = Self::new();
+        Self(start.rotate_left(1 + seed as u32))
+    }
+
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -157,7 +157,7 @@ pub struct ListArgs {
     #[arg(long, default_value = "", value_name = "KEY")]
     pub after: String,
     /// Most entries on the page; 0 means 100, at most 1000
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(long, default_value_t = 0, value_name = "N", allow_hyphen_values = true)]
     pub limit: usize,
 }
 

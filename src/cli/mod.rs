@@ -106,10 +106,8 @@ async fn execute(command: Command) -> Exit {
 }
 
 fn check_config(args: &CheckConfigArgs) -> Result<Exit, Error> {
-    let options = LoadOptions {
-        skip_foreign_kinds: args.skip_foreign_kinds,
-        ..LoadOptions::default()
-    };
+    let options =
+        LoadOptions { skip_foreign_kinds: args.skip_foreign_kinds, ..LoadOptions::default() };
     let config = Config::load(&args.path, options)?;
     output::config(&config);
     Ok(Exit::Done)

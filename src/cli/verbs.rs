@@ -164,9 +164,10 @@ fn read_stdin() -> Result<Vec<u8>, Error> {
     // JSON may need more bytes than the encoded value: six for a control character.
     let limit = 8 * VALUE_BYTES_MAX as u64;
     let mut bytes = Vec::new();
-    std::io::stdin().take(limit + 1).read_to_end(&mut bytes).map_err(|error| {
-        Error::invalid(format!("standard input could not be read: {error}"))
-    })?;
+    std::io::stdin()
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Error::invalid(format!("standard input could not be read: {error}")))?;
     if bytes.len() as u64 > limit {
         return Err(Error::invalid(format!("standard input is longer than {limit} bytes")));
     }

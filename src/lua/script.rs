@@ -19,7 +19,7 @@ pub async fn run_script(
         Some(Value::Boolean(true)) => {}
         _ => return Err(results.front().map_or_else(String::new, errors::describe)),
     }
-    match (results.get(0), results.get(1)) {
+    match (results.front(), results.get(1)) {
         (Some(Value::Nil), Some(error)) if !error.is_nil() => Err(errors::describe(error)),
         _ => Ok(results),
     }

@@ -10,8 +10,8 @@ use std::path::Path;
 use super::entry::{self, Parsed, RegistryEntry, SkippedEntry};
 use super::entry_id::{self, EntryId};
 use super::environment::Environment;
-use super::fields::{Context, Fields, Refusal};
-use super::problem::{self, FieldPath, Origin, Problem};
+use super::fields::{Context, Fields};
+use super::problem::{self, FieldPath, Origin, Problem, Refusal};
 #[cfg(feature = "sql")]
 use super::references;
 use super::source::{self, Source};
@@ -58,8 +58,7 @@ impl Config {
         file_name: &str,
         options: LoadOptions,
     ) -> Result<Self> {
-        let folder = folder.as_ref().to_owned();
-        let source = Source { file: file_name.into(), folder, text: text.to_owned() };
+        let source = Source::new(file_name.into(), folder.as_ref(), text.to_owned());
         Self::from_sources(&[source], &options)
     }
 
@@ -127,7 +126,7 @@ impl Config {
     fn read_fields(&mut self, mut fields: Fields<'_>, source: &Source, options: &LoadOptions) {
         fields.required("version", "\"1.0\"", |given| match given.text()? {
             "1.0" => Ok(()),
-            other => Err(Refusal(format!("the version {other:?} is unknown; write \"1.0\""))),
+            other => Err(Refusal::new(format!("the version {other:?} is unknown; write \"1.0\""))),
         });
         let namespace = fields.required("namespace", "app", |given| {
             entry_id::check_part("namespace", given.text()?)?;
@@ -169,9 +168,9 @@ impl Config {
 fn read_cluster(mut cluster: Fields<'_>) {
     cluster.required("enabled", "false", |given| match given.boolean()? {
         false => Ok(()),
-        true => Err(Refusal(
-            "this build has no cluster; write false, or leave the section out".to_owned(),
-        )),
+        true => {
+            Err(Refusal::new("this build has no cluster; write false, or leave the section out"))
+        }
     });
     cluster.finish();
 }

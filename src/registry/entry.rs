@@ -7,8 +7,8 @@ use std::path::Path;
 
 use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
-use super::fields::{Fields, Given, Refusal};
-use super::problem::Origin;
+use super::fields::{Fields, Given};
+use super::problem::{Origin, Refusal};
 #[cfg(feature = "sql")]
 use super::references::Reference;
 #[cfg(feature = "sql")]
@@ -162,7 +162,7 @@ pub(super) fn read(
     }
     let name = name.and_then(|(name, origin)| {
         let checked = entry_id::check_part("name", &name);
-        checked.map_err(|error| fields.report(&origin, error.message())).ok().map(|()| name)
+        checked.map_err(|error| fields.report(&origin, error)).ok().map(|()| name)
     });
     fields.optional("meta", |given| given.mapping());
     let auto_start = fields.optional_mapping("lifecycle").and_then(|mut lifecycle| {

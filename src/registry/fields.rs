@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use super::duration::parse_duration;
 use super::environment::Environment;
-use super::problem::{FieldPath, Origin, Position, Problem};
+use super::problem::{FieldPath, Origin, Position, Problem, Refusal};
 use super::suggest::did_you_mean;
 use super::yaml::{Content, Member, Node, ScalarType};
-use crate::error::Error;
 
 /// What the readers of one file share.
 pub(super) struct Context<'a> {
@@ -24,21 +23,12 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    pub(super) fn report(&self, origin: &Origin, message: impl Into<String>) {
-        self.problems.borrow_mut().push(Problem::new(origin.clone(), message));
+    pub(super) fn report(&self, origin: &Origin, refusal: impl Into<Refusal>) {
+        self.problems.borrow_mut().push(Problem::new(origin.clone(), refusal));
     }
 
     fn origin(&self, position: Position, path: FieldPath) -> Origin {
         Origin { file: self.file.clone(), position: Some(position), path }
-    }
-}
-
-/// Why a value is refused, as a sentence.
-pub(super) struct Refusal(pub(super) String);
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self(error.message().to_owned())
     }
 }
 
@@ -54,7 +44,7 @@ impl<'a> Fields<'a> {
     /// The fields of a node; none, and a report, if it is no mapping.
     pub(super) fn new(context: &'a Context<'a>, node: &'a Node, path: FieldPath) -> Option<Self> {
         let origin = context.origin(node.position, path);
-        match &node.content {
+        match &*node.content {
             Content::Mapping(members) => {
                 let members = members.iter().collect();
                 Some(Self { context, origin, members, known: Vec::new() })
@@ -72,8 +62,8 @@ impl<'a> Fields<'a> {
     }
 
     /// The problems of the file go here.
-    pub(super) fn report(&self, origin: &Origin, message: impl Into<String>) {
-        self.context.report(origin, message);
+    pub(super) fn report(&self, origin: &Origin, refusal: impl Into<Refusal>) {
+        self.context.report(origin, refusal);
     }
 
     /// Takes a field that may be absent.
@@ -86,7 +76,7 @@ impl<'a> Fields<'a> {
         let origin = self.context.origin(member.value.position, self.origin.path.field(name));
         let parsed = Given::new(&member.value.content, self.context.environment, origin.clone())
             .and_then(|given| parse(&given));
-        parsed.map_err(|refusal| self.report(&origin, refusal.0)).ok()
+        parsed.map_err(|refusal| self.report(&origin, refusal)).ok()
     }
 
     /// Takes a field and reports its absence; `example` shows how to write it.
@@ -113,7 +103,7 @@ impl<'a> Fields<'a> {
             return Vec::new();
         };
         let path = self.origin.path.field(name);
-        let Content::List(items) = &member.value.content else {
+        let Content::List(items) = &*member.value.content else {
             let origin = self.context.origin(member.value.position, path);
             let found = &member.value.content;
             self.report(&origin, format!("expected a list, found {found}; write it as {example}"));
@@ -167,7 +157,7 @@ impl<'a> Given<'a> {
     ) -> Result<Self, Refusal> {
         let text = match content {
             Content::Scalar(scalar) => {
-                match environment.substitute(&scalar.text).map_err(Refusal)? {
+                match environment.substitute(&scalar.text).map_err(Refusal::new)? {
                     Some(substituted) => Cow::Owned(substituted),
                     None => Cow::Borrowed(scalar.text.as_str()),
                 }
@@ -198,16 +188,16 @@ impl<'a> Given<'a> {
             _ => return self.refuse("a whole number", ""),
         }
         if self.text.starts_with('-') && self.text.parse::<i64>().is_ok_and(|n| n < 0) {
-            return Err(Refusal(format!("{} is negative; write 0 or more", self.text)));
+            return Err(Refusal::new(format!("{} is negative; write 0 or more", self.text)));
         }
         let digits = self.text.strip_prefix(['+', '-']).unwrap_or(&self.text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
             let text = &self.text;
-            return Err(Refusal(format!("{text:?} is no whole number; write decimal digits")));
+            return Err(Refusal::new(format!("{text:?} is no whole number; write decimal digits")));
         }
         digits
             .parse()
-            .map_err(|_| Refusal(format!("{digits} is too large; write a smaller number")))
+            .map_err(|_| Refusal::new(format!("{digits} is too large; write a smaller number")))
     }
 
     /// `true` or `false`.
@@ -234,7 +224,7 @@ impl<'a> Given<'a> {
     pub(super) fn interval(&self) -> Result<Option<Duration>, Refusal> {
         let interval = self.duration()?;
         if !interval.is_zero() && interval < INTERVAL_MIN {
-            return Err(Refusal(format!(
+            return Err(Refusal::new(format!(
                 "{} is too short: write 1ms or longer, or 0 to turn it off",
                 self.text
             )));
@@ -268,7 +258,7 @@ impl<'a> Given<'a> {
             true => format!("{:?}, from the environment", self.text),
             false => self.content.to_string(),
         };
-        Err(Refusal(format!("expected {expected}, found {found}{remedy}")))
+        Err(Refusal::new(format!("expected {expected}, found {found}{remedy}")))
     }
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::value::Value;
 
 /// A place in a text, both counted from 1; columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,16 +71,55 @@ impl fmt::Display for Origin {
     }
 }
 
+/// What is wrong and what to do about it, wherever it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    message: String,
+    /// The limit that was passed.
+    limit: Option<i64>,
+}
+
+impl Refusal {
+    pub(super) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), limit: None }
+    }
+
+    pub(super) fn over_limit(limit: usize, message: impl Into<String>) -> Self {
+        Self { message: message.into(), limit: i64::try_from(limit).ok() }
+    }
+}
+
+impl From<String> for Refusal {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(message: &str) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self {
+            message: error.message().to_owned(),
+            limit: error.detail("limit").and_then(Value::as_integer),
+        }
+    }
+}
+
 /// One problem.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) origin: Origin,
-    pub(super) message: String,
+    refusal: Refusal,
 }
 
 impl Problem {
-    pub(super) fn new(origin: Origin, message: impl Into<String>) -> Self {
-        Self { origin, message: message.into() }
+    pub(super) fn new(origin: Origin, refusal: impl Into<Refusal>) -> Self {
+        Self { origin, refusal: refusal.into() }
     }
 }
 
@@ -89,7 +129,7 @@ impl fmt::Display for Problem {
         if !self.origin.path.0.is_empty() {
             write!(f, "{}: ", self.origin.path.0)?;
         }
-        f.write_str(&self.message)
+        f.write_str(&self.refusal.message)
     }
 }
 
@@ -123,6 +163,9 @@ pub(super) fn into_error(mut problems: Vec<Problem>) -> Error {
     }
     if !first.origin.path.0.is_empty() {
         error = error.with_detail("field", first.origin.path.0.as_str());
+    }
+    if let Some(limit) = first.refusal.limit {
+        error = error.with_detail("limit", limit);
     }
     error
 }

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::problem::{FieldPath, Origin, Position, Problem};
+use super::problem::{FieldPath, Origin, Position, Problem, Refusal};
 use crate::limits::{CONFIG_FILE_BYTES_MAX, CONFIG_FILES_MAX, CONFIG_FOLDER_DEPTH_MAX};
 
 /// A text with its place.
@@ -20,6 +20,16 @@ pub(super) struct Source {
     /// Relative paths resolve from here.
     pub(super) folder: PathBuf,
     pub(super) text: String,
+}
+
+impl Source {
+    /// A text; the folder is made absolute now, so that a later change of the working directory
+    /// moves nothing.
+    pub(super) fn new(file: Arc<str>, folder: &Path, text: String) -> Self {
+        // An empty path is no path to the system, but the working directory to `join`.
+        let absolute = std::path::absolute(Path::new(".").join(folder));
+        Self { file, folder: absolute.unwrap_or_else(|_| folder.to_owned()), text }
+    }
 }
 
 /// Reads a file or a folder.
@@ -53,11 +63,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<Source>, Vec<Problem>> {
 }
 
 fn find_indexes(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), Problem> {
-    let at_limit = |what: String| Problem::new(Origin::of_file(&name(folder)), what);
+    let over = |limit, what: String| {
+        Problem::new(Origin::of_file(&name(folder)), Refusal::over_limit(limit, what))
+    };
     if depth > CONFIG_FOLDER_DEPTH_MAX {
-        return Err(at_limit(format!(
-            "the folder lies more than {CONFIG_FOLDER_DEPTH_MAX} levels deep; flatten the tree"
-        )));
+        return Err(over(
+            CONFIG_FOLDER_DEPTH_MAX,
+            format!(
+                "the folder lies more than {CONFIG_FOLDER_DEPTH_MAX} levels deep; flatten the tree"
+            ),
+        ));
     }
     let failed = |error| unreadable(folder, &error, "check its permissions");
     let mut folders = Vec::new();
@@ -71,9 +86,12 @@ fn find_indexes(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result
         }
     }
     if files.len() > CONFIG_FILES_MAX {
-        return Err(at_limit(format!(
-            "the configuration has more than {CONFIG_FILES_MAX} {INDEX} files; merge some of them"
-        )));
+        return Err(over(
+            CONFIG_FILES_MAX,
+            format!(
+                "the configuration has more than {CONFIG_FILES_MAX} {INDEX} files; merge some of them"
+            ),
+        ));
     }
     folders.sort();
     folders.iter().try_for_each(|folder| find_indexes(folder, depth + 1, files))
@@ -83,18 +101,19 @@ fn read_file(path: &Path) -> Result<Source, Problem> {
     let file = name(path);
     let failed = |error| unreadable(path, &error, "check the file and its permissions");
     let mut bytes = Vec::new();
-    let mut limited = fs::File::open(path).map_err(failed)?.take(CONFIG_FILE_BYTES_MAX + 1);
+    let mut limited = fs::File::open(path).map_err(failed)?.take(CONFIG_FILE_BYTES_MAX as u64 + 1);
     limited.read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > CONFIG_FILE_BYTES_MAX {
+    if bytes.len() > CONFIG_FILE_BYTES_MAX {
         let message =
             format!("the file has more than {CONFIG_FILE_BYTES_MAX} bytes; split it into a folder");
-        return Err(Problem::new(Origin::of_file(&file), message));
+        return Err(Problem::new(
+            Origin::of_file(&file),
+            Refusal::over_limit(CONFIG_FILE_BYTES_MAX, message),
+        ));
     }
     let text = String::from_utf8(bytes).map_err(|error| not_utf8(&file, &error))?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    let folder = std::path::absolute(if folder == Path::new("") { Path::new(".") } else { folder })
-        .map_err(failed)?;
-    Ok(Source { file, folder, text })
+    Ok(Source::new(file, folder, text))
 }
 
 fn not_utf8(file: &Arc<str>, error: &std::string::FromUtf8Error) -> Problem {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::entry_id::EntryId;
-use super::fields::{Fields, Given, Refusal};
+use super::fields::{Fields, Given};
+use super::problem::Refusal;
 use super::references::{Reference, Wanted};
 use crate::sql::{Identifier, SqlClock, SqliteFile, SqliteOptions, Synchronous, TableNames};
 use crate::store::SqlOptions;
@@ -90,11 +91,11 @@ pub(super) fn read_sqlite(fields: &mut Fields<'_>, folder: &Path) -> Option<Sqli
     let synchronous = fields.optional("synchronous", |given| match given.text()? {
         "full" => Ok(Synchronous::Full),
         "normal" => Ok(Synchronous::Normal),
-        other => Err(Refusal(format!("{other:?} is unknown; write full or normal"))),
+        other => Err(Refusal::new(format!("{other:?} is unknown; write full or normal"))),
     });
     let busy_timeout = fields.optional("busy_timeout", |given| match given.duration()? {
         timeout if timeout > BUSY_TIMEOUT_MAX => {
-            Err(Refusal(format!("{} is too long; write 24h or less", given.text()?)))
+            Err(Refusal::new(format!("{} is too long; write 24h or less", given.text()?)))
         }
         timeout => Ok(timeout),
     });
@@ -119,7 +120,7 @@ fn sqlite_file(path: &str, folder: &Path) -> Result<SqliteFile, Refusal> {
         ),
         _ => return Ok(SqliteFile::Path(folder.join(path))),
     };
-    Err(Refusal(wrong))
+    Err(Refusal::new(wrong))
 }
 
 /// Longer waits would not fit the database's own counter of milliseconds.

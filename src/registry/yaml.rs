@@ -10,18 +10,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
-use super::problem::{FieldPath, Origin, Position, Problem};
+use super::problem::{FieldPath, Origin, Position, Problem, Refusal};
 use crate::limits::{CONFIG_DEPTH_MAX, CONFIG_NODES_MAX};
 
-/// A node of the tree.
+/// A node of the tree. Cloning shares the content, so that anchors and aliases cost nothing.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) position: Position,
-    pub(super) content: Content,
+    pub(super) content: Rc<Content>,
 }
 
 /// What a node holds.
@@ -190,7 +191,7 @@ impl<'a> Composer<'a> {
             Event::MappingStart(..) => self.mapping(path)?,
             _ => return Err(self.problem(span, path, "a value is missing here")),
         };
-        let node = Node { position: position(span), content };
+        let node = Node { position: position(span), content: Rc::new(content) };
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor, (node.clone(), self.nodes - nodes_before));
         }
@@ -217,7 +218,8 @@ impl<'a> Composer<'a> {
             if event == Event::MappingEnd {
                 return Ok(Content::Mapping(members));
             }
-            let Content::Scalar(key) = self.node(event, &span, path)?.content else {
+            let key = self.node(event, &span, path)?.content;
+            let Content::Scalar(key) = &*key else {
                 let message = "a list or a mapping can't be the name of a field; use a plain name";
                 return Err(self.problem(&span, path, message));
             };
@@ -260,7 +262,7 @@ impl<'a> Composer<'a> {
                 "the file has more than {CONFIG_NODES_MAX} values with its aliases written out; \
                  split it, or use fewer aliases"
             );
-            return Err(self.problem(span, path, message));
+            return Err(self.problem(span, path, Refusal::over_limit(CONFIG_NODES_MAX, message)));
         }
         Ok(())
     }
@@ -284,29 +286,29 @@ impl<'a> Composer<'a> {
     fn syntax_problem(&self, error: &ScanError, path: &FieldPath) -> Problem {
         let marker = error.marker();
         let position = Some(Position { line: marker.line(), column: marker.col() + 1 });
-        let message = match error.kind() {
-            ErrorKind::RecursionLimitExceeded => {
+        let refusal = match error.kind() {
+            ErrorKind::RecursionLimitExceeded => Refusal::over_limit(
+                CONFIG_DEPTH_MAX,
                 format!(
                     "lists and mappings are nested deeper than {CONFIG_DEPTH_MAX}; flatten them"
-                )
-            }
-            ErrorKind::UnknownAnchor => {
+                ),
+            ),
+            ErrorKind::UnknownAnchor => Refusal::new(
                 "the alias names no anchor that stands before it; write the value out, or quote \
-                 it if it is a string that starts with *"
-                    .to_owned()
-            }
-            _ => format!(
+                 it if it is a string that starts with *",
+            ),
+            _ => Refusal::new(format!(
                 "this is not YAML: {}; check indentation, colons and quotes here and in the line \
                  before",
                 error.info()
-            ),
+            )),
         };
-        Problem::new(Origin { file: self.file.clone(), position, path: path.clone() }, message)
+        Problem::new(Origin { file: self.file.clone(), position, path: path.clone() }, refusal)
     }
 
-    fn problem(&self, span: &Span, path: &FieldPath, message: impl Into<String>) -> Problem {
+    fn problem(&self, span: &Span, path: &FieldPath, refusal: impl Into<Refusal>) -> Problem {
         let position = Some(position(span));
-        Problem::new(Origin { file: self.file.clone(), position, path: path.clone() }, message)
+        Problem::new(Origin { file: self.file.clone(), position, path: path.clone() }, refusal)
     }
 }
 
@@ -329,7 +331,7 @@ mod tests {
 
     fn shape(node: &Node) -> String {
         let at = format!("{}:{}", node.position.line, node.position.column);
-        match &node.content {
+        match &*node.content {
             Content::List(items) => {
                 let items: Vec<_> = items.iter().map(shape).collect();
                 format!("{at}[{}]", items.join(" "))

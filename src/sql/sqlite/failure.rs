@@ -37,26 +37,29 @@ impl Failure {
     /// Whether waiting may help: somebody holds a lock.
     pub(super) fn is_busy(&self) -> bool {
         match self {
-            Self::Sqlite(error) => is_busy(error),
+            Self::Sqlite(error) => judge(error).0 == Judgement::Locked,
             Self::InUse => true,
             Self::Engine(_) => false,
+        }
+    }
+
+    /// Whether the statement alone is at fault: the transaction around it stands.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => {
+                matches!(judge(error).0, Judgement::Refused | Judgement::Unprepared)
+            }
+            Self::InUse | Self::Engine(_) => false,
         }
     }
 
     /// Whether the connection is as good as before. Else it is closed, and the next one starts
     /// from what the file then holds.
     pub(super) fn spares_connection(&self) -> bool {
+        let is_full =
+            |error: &rusqlite::Error| error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         match self {
-            Self::Sqlite(error) => matches!(
-                error.sqlite_error_code(),
-                Some(
-                    ErrorCode::DatabaseBusy
-                        | ErrorCode::DatabaseLocked
-                        | ErrorCode::ConstraintViolation
-                        | ErrorCode::DiskFull
-                        | ErrorCode::TooBig
-                )
-            ),
+            Self::Sqlite(error) => self.is_busy() || self.is_refusal() || is_full(error),
             Self::InUse | Self::Engine(_) => true,
         }
     }
@@ -183,10 +186,6 @@ fn to_error(error: &rusqlite::Error, database: &str) -> Error {
 fn locked(database: &str, reason: impl std::fmt::Display) -> Error {
     Error::unavailable(format!("{database} is locked: {reason}; try again"))
         .with_detail("reason", "locked")
-}
-
-fn is_busy(error: &rusqlite::Error) -> bool {
-    judge(error).0 == Judgement::Locked
 }
 
 /// Whether a commit that failed so may yet have reached the file as a whole.

@@ -161,16 +161,36 @@ impl Writer {
         if jobs.is_empty() {
             return Vec::new();
         }
-        let result = self.with_connection(Purpose::Write, |connection, name| {
-            transaction(connection, name, || run_all(connection, name, jobs))
-        });
-        match result {
+        match self.try_commit(jobs) {
             Ok(answers) => answers,
-            Err(failure) if failure.may_split && jobs.len() > 1 => {
-                jobs.chunks(1).flat_map(|job| self.commit(job)).collect()
-            }
+            Err(failure) if failure.may_split && jobs.len() > 1 => self.commit_singly(jobs),
             Err(failure) => vec![Err(failure.error); jobs.len()],
         }
+    }
+
+    /// Commits each write by itself. A lock that one of them meets is not waited for again.
+    fn commit_singly(&mut self, jobs: &[Job]) -> Vec<Result<Written>> {
+        let mut locked = None;
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs.chunks(1) {
+            match &locked {
+                Some(error) => answers.push(Err(Error::clone(error))),
+                None => match self.try_commit(job) {
+                    Ok(answer) => answers.extend(answer),
+                    Err(failure) => {
+                        locked = failure.is_locked.then(|| failure.error.clone());
+                        answers.push(Err(failure.error));
+                    }
+                },
+            }
+        }
+        answers
+    }
+
+    fn try_commit(&mut self, jobs: &[Job]) -> Result<Vec<Result<Written>>, TransactionFailure> {
+        self.with_connection(Purpose::Write, |connection, name| {
+            transaction(connection, name, || run_all(connection, name, jobs))
+        })
     }
 
     /// Runs the statements that make a table, in a file that is made if it is missing.
@@ -233,6 +253,7 @@ impl Writer {
 /// Why a transaction was not committed, or may not have been.
 struct TransactionFailure {
     error: Error,
+    is_locked: bool,
     /// Whether its writes may do better by themselves.
     may_split: bool,
     harms_connection: bool,
@@ -240,19 +261,19 @@ struct TransactionFailure {
 
 impl TransactionFailure {
     fn before_commit(failure: Failure, name: &str) -> Self {
-        Self {
-            may_split: !failure.is_busy(),
-            harms_connection: !failure.spares_connection(),
-            error: failure.into_error(name).or_outcome(Outcome::None),
-        }
+        Self::new(failure, |failure| failure.into_error(name).or_outcome(Outcome::None))
     }
 
     fn at_commit(failure: Failure, name: &str) -> Self {
-        let is_busy = failure.is_busy();
+        Self::new(failure, |failure| failure.into_commit_error(name))
+    }
+
+    fn new(failure: Failure, to_error: impl FnOnce(Failure) -> Error) -> Self {
+        let is_locked = failure.is_busy();
         let harms_connection = !failure.spares_connection();
-        let error = failure.into_commit_error(name);
-        let may_split = !is_busy && error.outcome() == Some(Outcome::None);
-        Self { error, may_split, harms_connection }
+        let error = to_error(failure);
+        let may_split = !is_locked && error.outcome() == Some(Outcome::None);
+        Self { error, is_locked, may_split, harms_connection }
     }
 }
 
@@ -281,7 +302,8 @@ fn execute(connection: &Connection, statement: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Runs writes within a transaction; fails if one of them ended it.
+/// Runs writes within a transaction; fails if one of them ended it, or met with more than a refusal
+/// of its own.
 fn run_all(
     connection: &Connection,
     name: &str,
@@ -291,10 +313,10 @@ fn run_all(
     for job in jobs {
         match run(connection, job) {
             Ok(written) => answers.push(Ok(written)),
-            Err(failure) if connection.is_autocommit() => return Err(failure),
-            Err(failure) => {
+            Err(failure) if failure.is_refusal() && !connection.is_autocommit() => {
                 answers.push(Err(failure.into_error(name).or_outcome(Outcome::None)));
             }
+            Err(failure) => return Err(failure),
         }
     }
     Ok(answers)

@@ -1,0 +1,122 @@
+//! `store.sql` on SQLite, through the Rust API, beside a second program with its own connection.
+#![cfg(feature = "sql")]
+
+mod bad_input;
+mod faults;
+mod foreign;
+mod listing;
+mod table;
+mod writes;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use plimsoll::clock::{ManualClock, UnixMillis};
+use plimsoll::entry::{ListQuery, Ttl};
+use plimsoll::error::Result;
+use plimsoll::sql::{Identifier, SqlClock, SqliteDatabase, SqliteFile, SqliteOptions};
+use plimsoll::store::{SqlOptions, SqlStore, StoreHandle};
+use tempfile::TempDir;
+
+/// The table as the documents of the product define it.
+const SEED_DDL: &str = "
+    CREATE TABLE kv_store (
+        key VARCHAR(255) PRIMARY KEY,
+        value BYTEA NOT NULL,
+        expires_at BIGINT
+    );
+    CREATE INDEX idx_expires_at ON kv_store(expires_at) WHERE expires_at IS NOT NULL;
+";
+
+/// Some instant, in Unix milliseconds.
+const NOW_MS: u64 = 1_700_000_000_000;
+
+/// A folder with a database file, and a clock to bind.
+struct Fixture {
+    folder: TempDir,
+    clock: ManualClock,
+}
+
+impl Fixture {
+    /// A folder without a file.
+    fn empty() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, clock: ManualClock::new(UnixMillis(NOW_MS)) }
+    }
+
+    /// A file in which another program has run some statements.
+    fn with(ddl: &str) -> Self {
+        let fixture = Self::empty();
+        fixture.other_program().execute_batch(ddl).expect("valid statements");
+        fixture
+    }
+
+    /// A file with the table of the documents.
+    fn seed() -> Self {
+        Self::with(SEED_DDL)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("test.db")
+    }
+
+    /// A connection of another program.
+    fn other_program(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path()).expect("opens")
+    }
+
+    fn database(&self) -> Arc<SqliteDatabase> {
+        database_at(&self.path())
+    }
+
+    /// The store on the seed's names, with the bound clock.
+    async fn store(&self) -> StoreHandle {
+        self.open(self.database(), self.options()).await.expect("opens")
+    }
+
+    async fn open(
+        &self,
+        database: Arc<SqliteDatabase>,
+        options: SqlOptions,
+    ) -> Result<StoreHandle> {
+        let store = SqlStore::open(database, options).await?;
+        Ok(StoreHandle::new("app:records", store))
+    }
+
+    fn options(&self) -> SqlOptions {
+        let clock = SqlClock::Bound(Arc::new(self.clock.clone()));
+        SqlOptions { clock, ..SqlOptions::new(name("kv_store")) }
+    }
+}
+
+/// A database with a short busy timeout.
+fn database_at(path: &Path) -> Arc<SqliteDatabase> {
+    SqliteDatabase::open(SqliteOptions {
+        busy_timeout: Duration::from_millis(200),
+        ..SqliteOptions::new(SqliteFile::Path(path.to_owned()))
+    })
+}
+
+fn name(name: &str) -> Identifier {
+    Identifier::new(name).expect("a valid name")
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as set takes it")]
+fn ttl_ms(ms: u64) -> Option<Ttl> {
+    Some(Ttl::from_ms(ms).expect("in range").expect("not 0"))
+}
+
+/// The keys of all pages together.
+async fn all_keys(store: &StoreHandle, query: ListQuery) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut after = String::new();
+    loop {
+        let page = store.list(&query.clone().after(after)).await.expect("lists");
+        keys.extend(page.items.iter().map(|entry| entry.key.to_string()));
+        if !page.has_more {
+            return keys;
+        }
+        after = page.cursor;
+    }
+}
