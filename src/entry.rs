@@ -314,6 +314,18 @@ impl Operation {
             Self::Put { key, .. } | Self::Delete { key, .. } | Self::Check { key, .. } => key,
         }
     }
+
+    /// What the operation requires of the key's present state.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        match self {
+            Self::Put { options, .. } => options.condition,
+            Self::Delete { if_version, .. } => {
+                if_version.map_or(Condition::None, Condition::Version)
+            }
+            Self::Check { condition, .. } => *condition,
+        }
+    }
 }
 
 /// What one operation of a committed transaction did.

@@ -78,7 +78,7 @@ fn from_number(number: &Number) -> Value {
 fn to_json(value: &Value) -> Result<Json> {
     convert(value).map_err(|problem| {
         let path: String = problem.path.into_iter().rev().collect();
-        Error::invalid(format!("value{path}: JSON has no {}", problem.what))
+        Error::invalid(format!("value{path}: {}", problem.what))
     })
 }
 
@@ -103,16 +103,17 @@ fn convert(value: &Value) -> Result<Json, Problem> {
     Ok(match value {
         Value::Boolean(boolean) => Json::Bool(*boolean),
         Value::Integer(integer) => Json::Number((*integer).into()),
-        Value::Float(float) => {
-            Json::Number(Number::from_f64(*float).ok_or(Problem::new("NaN and no infinities"))?)
-        }
+        Value::Float(float) => Json::Number(
+            Number::from_f64(*float).ok_or(Problem::new("NaN and infinities can't be JSON"))?,
+        ),
         Value::String(bytes) => Json::String(text(bytes)?),
         Value::Table(table) => convert_table(table)?,
     })
 }
 
 fn text(bytes: &[u8]) -> Result<String, Problem> {
-    let text = std::str::from_utf8(bytes).map_err(|_| Problem::new("strings beyond UTF-8"))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Problem::new("a string that is not UTF-8 can't be JSON"))?;
     Ok(text.to_owned())
 }
 
@@ -127,17 +128,15 @@ fn convert_table(table: &Table) -> Result<Json, Problem> {
     }
     for (key, value) in table.other() {
         let TableKey::Integer(position) = key else {
-            return Err(Problem::new(
-                "tables with other keys than strings, or positions in an array",
-            ));
+            return Err(Problem::new(MIXED_KEYS));
         };
         let holes_allowed = table.len();
         let position = usize::try_from(*position)
             .ok()
             .filter(|position| *position > items.len())
-            .ok_or(Problem::new("positions below 1"))?;
+            .ok_or(Problem::new(MIXED_KEYS))?;
         if position > table.len() + holes_allowed {
-            return Err(Problem::new("arrays with more holes than values"));
+            return Err(Problem::new("an array with more holes than values can't be JSON"));
         }
         items.resize(position - 1, Json::Null);
         items.push(convert(value).map_err(|problem| problem.at(key))?);
@@ -154,3 +153,6 @@ fn convert_object(table: &Table) -> Result<Json, Problem> {
     }
     Ok(Json::Object(members))
 }
+
+const MIXED_KEYS: &str =
+    "a table can be JSON only if its keys are all strings, or all positions counted from 1";

@@ -42,16 +42,23 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Loads `glue.lua` into a state, once however often it is called.
-    pub(super) fn install(lua: &Lua) -> mlua::Result<Self> {
-        let glue = match lua.named_registry_value(REGISTRY_NAME)? {
-            Some(glue) => glue,
-            None => {
-                let glue = load_glue(lua)?;
-                lua.set_named_registry_value(REGISTRY_NAME, &glue)?;
-                glue
-            }
-        };
+    /// Loads `glue.lua` into a state and calls `first` with the functions: once, however often a
+    /// state is installed into, because what scripts hold must go on working.
+    pub(super) fn install(
+        lua: &Lua,
+        first: impl FnOnce(&Self) -> mlua::Result<()>,
+    ) -> mlua::Result<Self> {
+        if let Some(glue) = lua.named_registry_value::<Option<Table>>(REGISTRY_NAME)? {
+            return Self::new(&glue);
+        }
+        let glue = load_glue(lua)?;
+        let calls = Self::new(&glue)?;
+        first(&calls)?;
+        lua.set_named_registry_value(REGISTRY_NAME, glue)?;
+        Ok(calls)
+    }
+
+    fn new(glue: &Table) -> mlua::Result<Self> {
         Ok(Self {
             wrap: glue.get("wrap")?,
             wrap_stream: glue.get("wrap_stream")?,
@@ -250,6 +257,16 @@ impl Waiting {
         self.operation.as_mut().poll(context)
     }
 
+    /// What is ready now, or the giving up.
+    fn finish_now(mut self) -> Finish {
+        let mut context = Context::from_waker(Waker::noop());
+        let attempt = std::pin::pin!(coop::unconstrained(self.operation.as_mut()));
+        match attempt.poll(&mut context) {
+            Poll::Ready(finish) => finish,
+            Poll::Pending => self.give_up(),
+        }
+    }
+
     fn give_up(self) -> Finish {
         let error = Error::new(
             ErrorKind::Canceled,
@@ -264,9 +281,10 @@ impl Waiting {
 fn load_glue(lua: &Lua) -> mlua::Result<Table> {
     lua.register_userdata_type::<Left>(|_| {})?;
     let waits = lua.create_function(|_, left: AnyUserData| Ok(left.is::<Left>()))?;
-    let now = lua.create_function(|lua, left: AnyUserData| finish_now(lua, &left))?;
-    // Set by `glue.lua` where a coroutine's wait turns out to have nobody above who can wait:
-    // the next poll, which follows at once, gives its call up.
+    let now =
+        lua.create_function(|lua, left: AnyUserData| Waiting::take(&left)?.finish_now()(lua))?;
+    // Set by `glue.lua` where a coroutine's wait turns out to have nobody above who can wait: the
+    // next poll, which follows at once, is the call's last.
     let is_undriven = Arc::new(AtomicBool::new(false));
     let set_undriven = lua.create_function({
         let is_undriven = Arc::clone(&is_undriven);
@@ -283,7 +301,7 @@ fn load_glue(lua: &Lua) -> mlua::Result<Table> {
                 if is_undriven.swap(false, Ordering::Relaxed)
                     && let Some(waiting) = waiting.take()
                 {
-                    return Poll::Ready(waiting.give_up());
+                    return Poll::Ready(waiting.finish_now());
                 }
                 waiting.as_mut().expect("not polled after it was ready").poll(context)
             })
@@ -300,18 +318,6 @@ fn load_glue(lua: &Lua) -> mlua::Result<Table> {
         now,
         set_undriven,
     ))
-}
-
-/// The results of a call where nothing can wait: those that are ready, or `CANCELED`.
-fn finish_now(lua: &Lua, left: &AnyUserData) -> mlua::Result<Values> {
-    let mut waiting = Waiting::take(left)?;
-    let mut context = Context::from_waker(Waker::noop());
-    let mut attempt = std::pin::pin!(coop::unconstrained(waiting.operation.as_mut()));
-    let finish = match attempt.as_mut().poll(&mut context) {
-        Poll::Ready(finish) => finish,
-        Poll::Pending => waiting.give_up(),
-    };
-    finish(lua)
 }
 
 const REGISTRY_NAME: &str = "plimsoll.calls";

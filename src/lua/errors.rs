@@ -49,9 +49,8 @@ struct Context {
 const KIND_SLOT: usize = 1;
 const DETAILS_SLOT: usize = 2;
 
-/// Adds the type of error objects to a state and makes the table `errors`.
-pub(super) fn install(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
-    register(lua)?;
+/// Makes the table `errors`.
+pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     for kind in ErrorKind::ALL {
         table.raw_set(kind.constant(), kind.as_str())?;
@@ -105,7 +104,8 @@ fn borrow(value: &LuaValue) -> Option<mlua::UserDataRef<ErrorObject>> {
     value.as_userdata()?.borrow::<ErrorObject>().ok()
 }
 
-fn register(lua: &Lua) -> mlua::Result<()> {
+/// Adds the type of error objects to a state.
+pub(super) fn register(lua: &Lua) -> mlua::Result<()> {
     lua.register_userdata_type::<ErrorObject>(|registry| {
         registry.add_meta_field(MetaMethod::Type, "error");
         registry.add_meta_field_with(MetaMethod::Index, methods);

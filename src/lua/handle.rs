@@ -15,7 +15,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::store::{Info, StoreHandle};
 
 /// Adds the type of handles to a state.
-pub(super) fn install(lua: &Lua, calls: &Calls) -> mlua::Result<()> {
+pub(super) fn register(lua: &Lua, calls: &Calls) -> mlua::Result<()> {
     let methods = methods(lua, calls)?;
     // `local cache <close> = store.get(id)` releases at the end of the block.
     let release_on_close = lua.create_function(|_, this: AnyUserData| {

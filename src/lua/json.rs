@@ -13,7 +13,7 @@ use crate::json::{self, JSON_DEPTH_MAX};
 use crate::limits::JSON_BYTES_MAX;
 
 /// Makes the module's table.
-pub(super) fn install(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
+pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
     let module = lua.create_table()?;
     module.raw_set("encode", calls.function(lua, Style::RAISE, encode)?)?;
     module.raw_set("decode", calls.function(lua, Style::RAISE, decode)?)?;

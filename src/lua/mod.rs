@@ -75,24 +75,29 @@ pub use script::run_script;
 
 /// Adds the modules `store`, `errors`, `json` and `time`; all but `store` are globals too.
 ///
+/// Installing again, into the same state, replaces the modules: `store` then is that of the engine
+/// given last, and what scripts already hold goes on working.
+///
 /// A state without the library `package` has no `require`; the globals are there all the same.
 ///
 /// # Errors
 /// If Lua is out of memory.
 pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
-    let calls = Calls::install(lua)?;
-    let errors = errors::install(lua, &calls)?;
-    let json = json::install(lua, &calls)?;
-    let time = time::install(lua, &calls)?;
-    handle::install(lua, &calls)?;
-    watch::install(lua, &calls)?;
+    let calls = Calls::install(lua, |calls| {
+        errors::register(lua)?;
+        handle::register(lua, calls)?;
+        watch::register(lua, calls)
+    })?;
+    let errors = errors::module(lua, &calls)?;
+    let json = json::module(lua, &calls)?;
+    let time = time::module(lua, &calls)?;
     lua.globals().raw_set("errors", &errors)?;
     lua.globals().raw_set("json", &json)?;
     lua.globals().raw_set("time", &time)?;
     lua.register_module("errors", errors)?;
     lua.register_module("json", json)?;
     lua.register_module("time", time)?;
-    lua.register_module("store", store::install(lua, &calls, engine)?)
+    lua.register_module("store", store::module(lua, &calls, engine)?)
 }
 
 /// The Lua value of a handle that the host has, to pass to a script. The state must have been

@@ -17,7 +17,8 @@ pub(super) const FRAMES_MAX: usize = 32;
 /// A captured stack, innermost frame first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stack {
-    /// The coroutine, as `tostring(coroutine.running())` prints it.
+    /// A name of the coroutine. The one that the host made to run a script has that of the thread
+    /// it belongs to.
     thread: String,
     frames: Vec<Frame>,
 }

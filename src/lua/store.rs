@@ -9,7 +9,7 @@ use crate::registry::Plimsoll;
 use crate::store::{Backend, Consistency};
 
 /// Makes the module's table.
-pub(super) fn install(lua: &Lua, calls: &Calls, engine: &Plimsoll) -> mlua::Result<Table> {
+pub(super) fn module(lua: &Lua, calls: &Calls, engine: &Plimsoll) -> mlua::Result<Table> {
     let module = lua.create_table()?;
     let engine = engine.clone();
     let get = calls.function(lua, Style::READ, move |lua, id| get(lua, &engine, &id))?;

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::registry::parse_duration;
 
 /// Makes the module's table.
-pub(super) fn install(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
+pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
     let module = lua.create_table()?;
     module.raw_set("sleep", calls.function(lua, Style::RAISE, sleep)?)?;
     module.raw_set("now", calls.function(lua, Style::RAISE, now)?)?;

@@ -245,4 +245,4 @@ impl Walk {
 }
 
 /// Paths are cut here in messages: a deep one says little more than its start.
-const PATH_BYTES_SHOWN: usize = 200;
+const PATH_BYTES_SHOWN: usize = 80;

@@ -70,7 +70,7 @@ impl Stream {
 }
 
 /// Adds the type of streams to a state.
-pub(super) fn install(lua: &Lua, calls: &Calls) -> mlua::Result<()> {
+pub(super) fn register(lua: &Lua, calls: &Calls) -> mlua::Result<()> {
     let methods = lua.create_table()?;
     let next_change = calls.function(lua, Style::READ, next)?;
     methods.raw_set("next", next_change)?;

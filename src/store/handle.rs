@@ -162,6 +162,10 @@ impl StoreHandle {
             let store = self.store()?;
             self.require(self.0.info.transact, "transactions")?;
             check_transaction(operations)?;
+            for (position, operation) in operations.iter().enumerate() {
+                self.check_condition(operation.condition())
+                    .map_err(|error| error.with_detail("index", position + 1))?;
+            }
             store.transact(operations).await
         };
         attempt.await.map_err(written_nothing)
@@ -178,12 +182,18 @@ impl StoreHandle {
     }
 
     fn check_condition(&self, condition: Condition) -> Result<()> {
-        match condition {
-            Condition::None => Ok(()),
-            Condition::Absent | Condition::Version(_) => {
-                self.require(self.0.info.conditional_put, "conditional writes")
-            }
+        if condition == Condition::None {
+            return Ok(());
         }
+        self.require(self.0.info.conditional_put, "conditional writes")?;
+        if condition == Condition::Version(Version::Unversioned) {
+            return Err(Error::invalid(format!(
+                "\"{}\" is a version of a store that has none, and never one of {}",
+                Version::Unversioned,
+                self.0.id
+            )));
+        }
+        Ok(())
     }
 
     fn require(&self, is_supported: bool, what: &str) -> Result<()> {

@@ -1,0 +1,1 @@
+cache:delete("session:" .. session_id)
