@@ -38,9 +38,10 @@ pub mod value;
 // Floor 1: the machines, and the specification that checks them.
 pub mod check;
 pub mod kv;
+pub mod namespaces;
 
 // Floor 3: adapters.
-#[cfg(feature = "lua")]
+#[cfg(feature = "store")]
 pub mod json;
 #[cfg(feature = "sql")]
 pub mod sql;

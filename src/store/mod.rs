@@ -14,6 +14,7 @@
 //!    the handle adds that one.
 //! 6. Only what [`Info`] claims is called with: the handle refuses the rest.
 
+mod bound;
 mod clock;
 mod handle;
 mod info;
@@ -28,7 +29,8 @@ use crate::entry::{Entry, Key, ListQuery, Operation, OperationResult, Page, PutO
 use crate::error::Result;
 use crate::value::Value;
 
-pub use clock::SystemClock;
+pub use bound::{Acquiring, BoundStore};
+pub use clock::{SystemClock, WallClock};
 pub use handle::StoreHandle;
 pub use info::{Backend, Consistency, Info};
 pub use memory::{MemoryOptions, MemoryStore};
