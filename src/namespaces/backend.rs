@@ -27,7 +27,12 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 /// What keeps the entries of namespaces. See the module's contract.
 pub trait Backend: Send + Sync {
     /// The record of a key.
-    fn read<'a>(&'a self, namespace: &'a [u8], key: &'a [u8]) -> Answer<'a, Option<Record>>;
+    fn read<'a>(
+        &'a self,
+        namespace: &'a [u8],
+        key: &'a [u8],
+        now: UnixMillis,
+    ) -> Answer<'a, Option<Record>>;
 
     /// Writes a record that is present at `now`.
     fn write<'a>(

@@ -48,7 +48,12 @@ impl Memory {
 }
 
 impl Backend for Memory {
-    fn read<'a>(&'a self, namespace: &'a [u8], key: &'a [u8]) -> Answer<'a, Option<Record>> {
+    fn read<'a>(
+        &'a self,
+        namespace: &'a [u8],
+        key: &'a [u8],
+        _: UnixMillis,
+    ) -> Answer<'a, Option<Record>> {
         let state = self.state();
         let record = state.namespaces.get(namespace).and_then(|records| records.get(key));
         ready(Ok(record.cloned()))

@@ -162,10 +162,10 @@ impl Namespace {
     /// # Errors
     /// What the backend reports.
     pub async fn get(&self, key: &[u8]) -> Result<Option<Record>> {
-        let record = self.of.backend.read(&self.name, key).await?;
-        // Asked after the wait: what expired during it is absent.
-        let now = self.of.clock.now();
-        Ok(record.filter(|record| is_present(record.expiration, now)))
+        let clock = &self.of.clock;
+        let record = self.of.backend.read(&self.name, key, clock.now()).await?;
+        // What expired while it was read is absent.
+        Ok(record.filter(|record| is_present(record.expiration, clock.now())))
     }
 
     /// One page of present entries, without their values.

@@ -81,7 +81,12 @@ impl BoundStore {
 }
 
 impl Backend for BoundStore {
-    fn read<'a>(&'a self, namespace: &'a [u8], key: &'a [u8]) -> Answer<'a, Option<Record>> {
+    fn read<'a>(
+        &'a self,
+        namespace: &'a [u8],
+        key: &'a [u8],
+        _: UnixMillis,
+    ) -> Answer<'a, Option<Record>> {
         Box::pin(async move {
             let key = encoded_key(namespace, key)?;
             let entry = self.store().await?.entry(&key).await?;
