@@ -244,7 +244,7 @@ mod tests {
             (after(1e-9), Some(Some(1_001))),
             (after(0.0), None),
             (after(-0.0), None),
-            (after(1e300), Some(Some(9_223_372_036_855_776))),
+            (after(1e300), Some(Some(9_223_372_036_855_777))),
         ] {
             assert_eq!(actual, expected);
         }

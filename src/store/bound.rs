@@ -133,13 +133,18 @@ fn encoded_name(namespace: &[u8]) -> String {
 }
 
 fn encoded_key(namespace: &[u8], key: &[u8]) -> Result<String> {
+    let in_store = "and the namespaces are kept in a store";
     let text = std::str::from_utf8(key).map_err(|error| {
+        let at = error.valid_up_to();
         Error::invalid(format!(
-            "the key is not UTF-8 (bad byte at {}), and the namespaces are kept in a store, whose \
-             keys are",
-            error.valid_up_to()
+            "the key is not UTF-8 (bad byte at {at}), {in_store}, whose keys are"
         ))
     })?;
+    if let Some(at) = text.bytes().position(|byte| byte == 0) {
+        let message =
+            format!("the key has a NUL byte at byte {at}, {in_store}, whose keys have none");
+        return Err(Error::invalid(message));
+    }
     let encoded = encoded_name(namespace) + text;
     Key::new(&encoded).map_err(|error| {
         error.context(
