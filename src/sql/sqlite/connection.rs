@@ -2,7 +2,8 @@
 //!
 //! A file that we make gets a write-ahead log; a file that has pages keeps the journal mode it
 //! has, because other programs may rely on it. Every writing connection syncs as configured,
-//! whatever the journal mode. Paths are never taken as URIs or as SQLite's special names.
+//! whatever the journal mode; the modes that would make that worthless (`OFF`, `MEMORY`) are settings
+//! of a connection, never of a file, and so never ours. Paths are never taken as URIs or as SQLite's special names.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub(super) struct Opener {
 impl Opener {
     pub(super) fn new(options: SqliteOptions) -> Self {
         let SqliteOptions { file, synchronous, busy_timeout } = options;
-        Self { file, synchronous, busy_timeout }
+        Self { file, synchronous, busy_timeout: busy_timeout.min(BUSY_TIMEOUT_MAX) }
     }
 
     /// Opens a connection.
@@ -161,6 +162,9 @@ fn is_new(connection: &Connection) -> Result<bool, Failure> {
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     Ok(pages == 0)
 }
+
+/// SQLite counts the milliseconds of a wait in 31 bits.
+const BUSY_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
 
 /// Statements that a connection keeps prepared; six for each table.
 const STATEMENTS_PREPARED_MAX: usize = 128;
