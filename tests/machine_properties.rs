@@ -6,6 +6,8 @@
 mod explore;
 #[path = "support/machine/mod.rs"]
 mod machine;
+#[path = "support/writes.rs"]
+mod writes;
 
 use explore::Plan;
 

@@ -470,6 +470,12 @@ impl Spec {
         deadlines
     }
 
+    /// What the store supports.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.profile
+    }
+
     /// The newest revision.
     #[must_use]
     pub const fn revision(&self) -> u64 {

@@ -119,7 +119,10 @@ pub fn explore<S: Display + Debug + Clone>(
             }
             result.map_err(TestCaseError::fail)
         });
-        if let Err(TestError::Fail(_, steps)) = result {
+        if let Err(TestError::Fail(_, mut steps)) = result {
+            if plan.shrinks_max > 0 {
+                remove_needless(&mut steps, |steps| run(steps, &mut Recorder::default()).is_err());
+            }
             let mut recorder = Recorder { trace: Some(Vec::new()), ..Recorder::default() };
             let wrong = run(&steps, &mut recorder).expect_err("it failed before");
             let trace = recorder.trace.unwrap_or_default().join("\n");
@@ -129,6 +132,22 @@ pub fn explore<S: Display + Debug + Clone>(
         report.borrow_mut().sequences += 1;
     }
     Ok(report.into_inner())
+}
+
+/// Takes steps out for as long as the rest still fails. Shrinking took steps out before it made
+/// the remaining ones simpler; that may have made more of them needless.
+fn remove_needless<S: Clone>(steps: &mut Vec<S>, fails: impl Fn(&[S]) -> bool) {
+    let mut place = 0;
+    while place < steps.len() {
+        let mut fewer = steps.clone();
+        fewer.remove(place);
+        if fails(&fewer) {
+            *steps = fewer;
+            place = 0;
+        } else {
+            place += 1;
+        }
+    }
 }
 
 /// The seed of this run: from the environment variable `SEED`, else the given one, else a new one.
