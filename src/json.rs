@@ -41,14 +41,6 @@ pub fn to_text(value: &Value) -> Result<String> {
     Ok(to_json(value)?.to_string())
 }
 
-/// Writes a value as JSON text on several lines, indented.
-///
-/// # Errors
-/// As [`to_text`].
-pub fn to_pretty_text(value: &Value) -> Result<String> {
-    Ok(format!("{:#}", to_json(value)?))
-}
-
 fn from_json(json: Json) -> Option<Value> {
     Some(match json {
         Json::Null => return None,

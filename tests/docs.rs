@@ -1,0 +1,96 @@
+//! The documents: every Lua block in `docs/*.md` and the README runs, on every kind of store, and
+//! prints what its comments `-->` say.
+//!
+//! A block has the globals `store`, `errors`, `json`, `time` and `cache` (the store app:cache). A
+//! line `<!-- kinds: memory -->` before it names the kinds of store that it is about.
+#![cfg(feature = "lua")]
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/host.rs"]
+mod host;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use host::{Host, KINDS, Kind};
+
+struct Block {
+    /// File and line, for messages.
+    place: String,
+    kinds: Vec<Kind>,
+    code: String,
+}
+
+fn documents() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents: Vec<_> = fs::read_dir(root.join("docs"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    documents.push(root.join("README.md"));
+    documents.sort();
+    documents
+}
+
+fn blocks_of(path: &Path) -> Vec<Block> {
+    let text = fs::read_to_string(path).unwrap();
+    let mut blocks = Vec::new();
+    let mut previous = "";
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        if line.trim_start().starts_with("```lua") {
+            assert_eq!(line.trim_start(), "```lua", "{}: no other marks", path.display());
+            let place = format!("{}:{}", path.file_name().unwrap().display(), number + 1);
+            let code: Vec<_> = lines
+                .by_ref()
+                .map(|(_, line)| line)
+                .take_while(|line| line.trim_start() != "```")
+                .collect();
+            let kinds = kinds_of(previous);
+            blocks.push(Block { place, kinds, code: code.join("\n") });
+        }
+        if !line.is_empty() {
+            previous = line;
+        }
+    }
+    blocks
+}
+
+fn kinds_of(line_before: &str) -> Vec<Kind> {
+    let named = line_before.strip_prefix("<!-- kinds: ").and_then(|l| l.strip_suffix(" -->"));
+    KINDS
+        .iter()
+        .copied()
+        .filter(|kind| named.is_none_or(|named| named.split(' ').any(|name| name == kind.backend)))
+        .collect()
+}
+
+/// What the comments say is printed, a line each.
+fn expected(code: &str) -> String {
+    code.lines()
+        .filter_map(|line| line.split_once("-->"))
+        .map(|(_, text)| format!("{}\n", text.strip_prefix(' ').unwrap_or(text)))
+        .collect()
+}
+
+#[tokio::test]
+async fn every_lua_block_runs_and_prints_what_it_says() {
+    let mut ran = 0;
+    for path in documents() {
+        for block in blocks_of(&path) {
+            for &kind in &block.kinds {
+                let place = format!("{} on {}", block.place, kind.backend);
+                let host = Host::new(kind).await;
+                let ended = host.lua.load(&block.code).set_name("=doc").exec_async().await;
+                ended.unwrap_or_else(|error| panic!("{place}: {error}"));
+                let said = expected(&block.code);
+                if !said.is_empty() {
+                    assert_eq!(host.printed(), said, "{place}");
+                }
+                ran += 1;
+            }
+        }
+    }
+    assert!(ran > 20, "only {ran} blocks ran");
+}
