@@ -220,9 +220,16 @@ impl Spec {
         keyspace: &Keyspace,
         operations: &[Operation],
     ) -> Result<Vec<OperationResult>, Refusal> {
-        let is_conditional = |operation| condition(operation) != Condition::None;
-        if !self.profile.conditional_put && operations.iter().any(is_conditional) {
-            return Err(Refusal::new(ErrorKind::Invalid));
+        let invalid = Refusal::new(ErrorKind::Invalid);
+        for (index, operation) in (1..).zip(operations) {
+            let condition = operation.condition();
+            if condition != Condition::None && !self.profile.conditional_put {
+                return Err(invalid);
+            }
+            // A version of another kind of store: it could not have been one of this store's.
+            if condition == Condition::Version(Version::Unversioned) {
+                return Err(invalid.at(index));
+            }
         }
         self.judge_all(now, keyspace, operations)?;
         // New keys beyond the limit are refused, unless as many keys go in the same transaction.
@@ -285,7 +292,7 @@ impl Spec {
     ) -> Result<(), Refusal> {
         for (index, operation) in (1..).zip(operations) {
             let name = (keyspace.clone(), operation.key().clone());
-            self.judge(now, &name, condition(operation)).map_err(|refusal| refusal.at(index))?;
+            self.judge(now, &name, operation.condition()).map_err(|refusal| refusal.at(index))?;
         }
         Ok(())
     }
@@ -500,15 +507,6 @@ impl Spec {
             return Version::Unversioned;
         }
         Version::Numbered { epoch: self.epoch, revision: self.revision + 1 }
-    }
-}
-
-const fn condition(operation: &Operation) -> Condition {
-    match operation {
-        Operation::Put { options, .. } => options.condition,
-        Operation::Delete { if_version: None, .. } => Condition::None,
-        Operation::Delete { if_version: Some(version), .. } => Condition::Version(*version),
-        Operation::Check { condition, .. } => *condition,
     }
 }
 
