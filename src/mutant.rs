@@ -2,7 +2,7 @@
 //!
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
-//! it. Every name in [`ALL`] must be caught by a check; `tests/mutants.rs` sees to that.
+//! it. Every name in `ALL` must be caught by a check; `tests/mutants.rs` sees to that.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
