@@ -15,7 +15,7 @@ use plimsoll::kv::{
 use plimsoll::limits::{CLIENT_SESSIONS_MAX, HISTORY_REVISIONS_MAX, REMOVALS_MAX};
 
 use super::steps::{ActionStep, Call, KEYSPACES, SeqPick, SessionPick, Step};
-use super::translate::{keyspace, names, to_refusal, to_reply, to_revision, to_write, to_written};
+use super::translate::{NAMES, keyspace, to_refusal, to_reply, to_revision, to_write, to_written};
 use crate::explore::Recorder;
 use crate::writes::{Versions, key, put, value};
 
@@ -345,10 +345,10 @@ impl Pair {
     }
 
     fn compare_entries(&self, now: UnixMillis) -> Verdict {
-        for name in names() {
+        for name in NAMES.iter() {
             let record = self.machine.get(KeyRef::new(&name.0, &name.1), now);
             let found = record.map(|r| (r.value.decode(), r.version, r.deadline));
-            let expected = self.spec.entry(now, &name);
+            let expected = self.spec.entry(now, name);
             let expected = expected.map(|e| (e.value, e.version, e.expires_at));
             same(&format!("entry of {}/{}", name.0, name.1), &found, &expected)?;
         }
