@@ -42,7 +42,7 @@ fn pages_and_history_end_at_their_bytes() {
         steps.extend([15, 16, 17].map(|back| Step::Changes { back }));
     }
     steps.push(Step::List { keyspace: 0, prefix: b"", after: b"", limit: 0, ahead: 0 });
-    steps.push(Step::Reload);
+    steps.push(Step::Reload { damage: 0 });
     let mut recorder = Recorder::default();
     machine::run(Pair::new(), &steps, &mut recorder).unwrap_or_else(|wrong| panic!("{wrong}"));
     for mark in ["changes are no longer known", "a page is followed by another"] {

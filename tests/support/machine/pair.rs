@@ -99,7 +99,8 @@ impl Pair {
             Step::Changes { back } => {
                 self.compare_changes(self.spec.revision().saturating_sub(*back), recorder)?;
             }
-            Step::Reload => {
+            Step::Reload { damage } => {
+                refuse_damaged(self.machine.snapshot(), *damage)?;
                 self.machine = reloaded(&self.machine)?;
                 recorder.mark("a machine is reloaded from its snapshot");
             }
@@ -420,6 +421,16 @@ fn reloaded(machine: &StateMachine) -> Result<StateMachine, String> {
     same("snapshot of a reloaded machine", &reloaded.snapshot(), &snapshot)?;
     same("digest of a reloaded machine", &reloaded.digest(), &machine.digest())?;
     if reloaded == *machine { Ok(reloaded) } else { Err("a reloaded machine differs".to_owned()) }
+}
+
+fn refuse_damaged(snapshot: Bytes, damage: usize) -> Verdict {
+    let bit = damage % (snapshot.len() * 8);
+    let mut damaged = snapshot.to_vec();
+    damaged[bit / 8] ^= 1 << (bit % 8);
+    match StateMachine::from_snapshot(damaged.into()) {
+        Err(_) => Ok(()),
+        Ok(_) => Err(format!("WRONG: a snapshot damaged in bit {bit} is taken")),
+    }
 }
 
 fn mark(command: &Command, outcome: &Outcome, recorder: &mut Recorder) {

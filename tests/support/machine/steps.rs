@@ -21,8 +21,9 @@ pub enum Step {
     List { keyspace: usize, prefix: &'static [u8], after: &'static [u8], limit: usize, ahead: u64 },
     /// The changes after a revision, so many before the newest, are read.
     Changes { back: u64 },
-    /// The machine is replaced by the one that its snapshot makes.
-    Reload,
+    /// The machine is replaced by the one that its snapshot makes. Damaged in the bit at this
+    /// place, the snapshot makes none.
+    Reload { damage: usize },
     /// The machine is replaced by one restored from its snapshot in a new epoch.
     Restore,
     /// A clone is set aside; it must be found unchanged at the end.
@@ -101,7 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
             }
         ),
         6 => (0..10_u64).prop_map(|back| Step::Changes { back }),
-        3 => Just(Step::Reload),
+        3 => any::<usize>().prop_map(|damage| Step::Reload { damage }),
         1 => Just(Step::Restore),
         1 => Just(Step::Clone),
         1 => (0..KEYS.len(), 0..VALUES).prop_map(|(key, value)| Step::Fork { key, value }),
@@ -179,7 +180,8 @@ impl fmt::Display for Step {
             ),
             Self::Changes { back } => write!(f, "changes after the newest revision but {back}"),
             Self::Fork { key, value } => write!(f, "fork at {:?} with value {value}", KEYS[*key]),
-            Self::Crowded | Self::Reload | Self::Restore | Self::Clone => write!(f, "{self:?}"),
+            Self::Reload { .. } => f.write_str("Reload"),
+            Self::Crowded | Self::Restore | Self::Clone => write!(f, "{self:?}"),
         }
     }
 }
