@@ -179,18 +179,6 @@ async fn a_path_that_can_be_no_database_is_a_mistake() {
     assert_eq!(std::fs::read_dir(fixture.folder.path()).unwrap().count(), 0, "nothing was made");
 }
 
-/// Names that mean something to SQLite are ordinary file names here.
-#[tokio::test]
-async fn special_names_are_ordinary_files() {
-    let fixture = Fixture::empty();
-    for file in [":memory:", "file:x?mode=memory"] {
-        let path = fixture.folder.path().join(file);
-        let options = SqlOptions { create_table: true, ..fixture.options() };
-        fixture.open(database_at(&path, Duration::ZERO), options).await.unwrap();
-        assert!(path.exists(), "{file}");
-    }
-}
-
 #[tokio::test]
 async fn a_file_that_was_removed_is_told_from_one_that_is_written() {
     let fixture = Fixture::seed();

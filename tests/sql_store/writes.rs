@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use plimsoll::entry::ListQuery;
 use plimsoll::error::{ErrorKind, Outcome};
+use plimsoll::limits::REMOVALS_MAX;
 use plimsoll::sql::SqlClock;
 use plimsoll::store::{SqlOptions, SqlStore, Store, StoreHandle};
 use plimsoll::value::Value;
@@ -267,6 +268,25 @@ async fn sweeping_deletes_the_expired_and_nothing_else() {
     fixture.clock.advance_ms(1);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(count_rows(&fixture).await, 3);
+}
+
+#[tokio::test]
+async fn a_sweep_takes_as_many_batches_as_it_needs() {
+    const ROWS: usize = 30 * REMOVALS_MAX;
+    let fixture = Fixture::seed();
+    fixture
+        .other_program()
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+             INSERT INTO kv_store SELECT 'k' || i, '1', 0 FROM n"
+        ))
+        .unwrap();
+    let interval = Some(Duration::from_secs(1));
+    let options = SqlOptions { cleanup_interval: interval, ..fixture.options() };
+    let _store = fixture.open(fixture.database(), options).await.unwrap();
+    // One batch for each interval would take half a minute.
+    rows_become(&fixture, 0).await;
 }
 
 #[tokio::test]
