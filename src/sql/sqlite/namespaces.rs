@@ -17,6 +17,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -27,7 +28,7 @@ use super::readers::run_blocking;
 use super::writer::{Request, Written};
 use super::{SqliteDatabase, SqliteFile, SqliteOptions};
 use crate::clock::UnixMillis;
-use crate::error::{Error, Outcome, Result};
+use crate::error::{Error, Result};
 use crate::namespaces::{Answer, Backend, Batch, Range, Record};
 
 /// Namespaces in an SQLite file.
@@ -40,12 +41,20 @@ pub struct SqliteNamespaces {
 }
 
 impl SqliteNamespaces {
-    /// The namespaces in the file of a path. Nothing is opened before it is used.
+    /// The namespaces in the file of a path. Nothing is opened before it is used. An access waits
+    /// five seconds for the locks of other programs.
     #[must_use]
     pub fn open(path: impl Into<PathBuf>) -> Arc<Self> {
+        Self::with_busy_timeout(path, BUSY_TIMEOUT)
+    }
+
+    /// As [`SqliteNamespaces::open`], with another time to wait for locks.
+    #[must_use]
+    pub fn with_busy_timeout(path: impl Into<PathBuf>, busy_timeout: Duration) -> Arc<Self> {
         let path = path.into();
-        let options = SqliteOptions::new(SqliteFile::Path(path.clone()));
-        let database = SqliteDatabase::open(options);
+        let file = SqliteFile::Path(path.clone());
+        let database =
+            SqliteDatabase::open(SqliteOptions { busy_timeout, ..SqliteOptions::new(file) });
         Arc::new(Self { database, path, is_checked: AtomicBool::new(false) })
     }
 
@@ -92,19 +101,17 @@ impl SqliteNamespaces {
         self.explained(written).await
     }
 
-    /// Where a statement does not fit the table any more: what is wrong with the table now.
+    /// Where a statement does not fit the table any more: what is wrong with the table now. After
+    /// any error the file is looked at anew, for it may be gone, or another.
     async fn explained<T>(&self, result: Result<T>) -> Result<T> {
-        let error = match result {
-            Err(error) if is_schema_mismatch(&error) => error,
-            result => return result,
+        let Err(error) = &result else {
+            return result;
         };
         self.is_checked.store(false, Ordering::Release);
-        let outcome = error.outcome();
-        let wrong = self.check().await.err().unwrap_or(error);
-        Err(match outcome {
-            Some(Outcome::None) => wrong.or_outcome(Outcome::None),
-            Some(Outcome::Unknown) | None => wrong,
-        })
+        if is_schema_mismatch(error) {
+            self.check().await?;
+        }
+        result
     }
 
     async fn read_record(
@@ -193,3 +200,5 @@ fn make_folders_of(file: &std::path::Path) -> Result<()> {
         .with_retryable(false)
     })
 }
+
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
