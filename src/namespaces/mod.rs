@@ -132,14 +132,11 @@ impl Namespace {
     ) -> Result<()> {
         let (value, now) = (value.into(), self.of.clock.now());
         let attempt = async {
-            self.check_name()?;
-            check_length("key", key, KV_KEY_BYTES_MAX)?;
-            check_length("value", &value, KV_VALUE_BYTES_MAX)?;
-            let metadata = options.metadata.map(Bytes::from);
-            check_length("metadata", metadata.as_deref().unwrap_or(&[]), KV_METADATA_BYTES_MAX)?;
+            self.check_put(key, &value, &options)?;
             let backend = &self.of.backend;
             match options.expiry.at(now) {
                 Some(expiration) => {
+                    let metadata = options.metadata.map(Bytes::from);
                     let record = Record { value, metadata, expiration };
                     backend.write(&self.name, key, record, now).await
                 }
@@ -155,6 +152,18 @@ impl Namespace {
     /// What the backend reports. Every error has an outcome.
     pub async fn delete(&self, key: &[u8]) -> Result<()> {
         self.of.backend.remove(&self.name, key).await.map_err(written_nothing)
+    }
+
+    /// Whether a put is within the limits; a backend may have narrower ones.
+    ///
+    /// # Errors
+    /// `INVALID` for what is over a limit.
+    pub fn check_put(&self, key: &[u8], value: &[u8], options: &PutOptions) -> Result<()> {
+        self.check_name()?;
+        check_length("key", key, KV_KEY_BYTES_MAX)?;
+        check_length("value", value, KV_VALUE_BYTES_MAX)?;
+        let metadata = options.metadata.as_deref().unwrap_or("");
+        check_length("metadata", metadata.as_bytes(), KV_METADATA_BYTES_MAX)
     }
 
     /// The entry of a key, if it is present.
