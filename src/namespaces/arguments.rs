@@ -71,7 +71,7 @@ impl Expiry {
             Kind::Never => return Some(None),
             // Judged as it was given: rounding up must not bring a past time into the future.
             Kind::At(seconds) if seconds <= now.as_seconds() => return None,
-            Kind::After(seconds) if seconds == 0.0 => return None,
+            Kind::After(0.0) => return None,
             Kind::At(seconds) => whole(seconds),
             Kind::After(seconds) => {
                 // 0.3 s must be 300 ms although 0.3 * 1000 is a little more.
