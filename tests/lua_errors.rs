@@ -331,6 +331,29 @@ async fn a_write_that_is_given_up_has_an_unknown_outcome() {
     );
 }
 
+/// At Lua's own pause the collector falls behind objects with finalizers for ever.
+#[tokio::test]
+async fn the_errors_of_a_loop_do_not_pile_up() {
+    let host = Host::new(MEMORY).await;
+    let chunk = "for _ = 1, 150000 do cache:get('absent') end return collectgarbage('count') < 512";
+    assert_eq!(host.show(chunk).await, "true");
+    assert_eq!(host.show("return collectgarbage('setpause', 160)").await, "160");
+}
+
+/// What a host has set stays, where it does no harm.
+#[tokio::test]
+async fn the_collector_keeps_its_mode_and_a_shorter_pause() {
+    let host = Host::new(MEMORY).await;
+    let lua = plimsoll::lua::mlua::Lua::new();
+    lua.load("collectgarbage('generational') collectgarbage('setpause', 120)").exec().unwrap();
+    plimsoll::lua::install(&lua, &host.engine).unwrap();
+    let state: (u32, String) = lua
+        .load("return collectgarbage('setpause', 200), collectgarbage('incremental')")
+        .eval()
+        .unwrap();
+    assert_eq!(state, (120, "generational".to_owned()));
+}
+
 #[tokio::test]
 async fn json_encodes_and_decodes() {
     check(&[
