@@ -2,7 +2,7 @@
 //!
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
-//! it. Every name in [`ALL`] must be caught by a check; `tests/mutants.rs` sees to that.
+//! it. Every name in `ALL` must be caught by a check; `tests/mutants.rs` sees to that.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -30,6 +30,7 @@ mod switch {
     /// The names of all mutants.
     pub const ALL: &[&str] = &[
         "absent condition sees an expired entry",
+        "advance removes without a limit",
         "condition compares revisions only",
         "deadline from the stamp",
         "delete takes no revision",
@@ -39,6 +40,7 @@ mod switch {
         "expired rows count towards the page limit",
         "expiry index keeps the old deadline",
         "failed write takes a revision",
+        "history is never compacted",
         "log time goes back",
         "only the last reply is kept",
         "overwriting keeps the old deadline",
@@ -47,7 +49,10 @@ mod switch {
         "purge takes its own revision",
         "repeated command is applied again",
         "restore keeps the epoch",
+        "restore keeps the sessions",
         "sequence below low is applied",
+        "sequence numbers have no upper end",
+        "sessions are evicted by age",
         "sessions missing from the snapshot",
         "transaction applies what precedes the failure",
         "unknown session is opened silently",

@@ -9,6 +9,8 @@
 mod explore;
 #[path = "support/machine/mod.rs"]
 mod machine;
+#[path = "support/writes.rs"]
+mod writes;
 
 use explore::Plan;
 use plimsoll::mutant;

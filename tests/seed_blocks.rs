@@ -1,5 +1,6 @@
 //! The code blocks of the documentation that the stores follow: each runs, word for word, on every
-//! kind of store that it applies to, and does what its text says.
+//! kind of store that it applies to, and does what its text says. Configurations are in
+//! `seed_configs.rs`.
 //!
 //! `tests/seed_blocks/` holds one file per block (a block that occurs in several documents once);
 //! `manifest.lua` says what each needs and which effect it must have.
@@ -82,7 +83,9 @@ fn the_manifest_names_every_file_once() {
     named.sort();
     let mut files: Vec<String> = std::fs::read_dir(folder())
         .unwrap()
-        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "lua"))
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
         .filter(|name| name != "manifest")
         .collect();
     files.sort();

@@ -217,8 +217,9 @@ impl StateMachine {
 
     /// Removes expired entries, at most [`REMOVALS_MAX`], and returns their events.
     fn remove_expired(&mut self) -> Vec<KeyEvent> {
-        let keys: Vec<_> =
-            self.entries.expired(self.log_time).take(REMOVALS_MAX).cloned().collect();
+        let limit =
+            if mutant!("advance removes without a limit") { usize::MAX } else { REMOVALS_MAX };
+        let keys: Vec<_> = self.entries.expired(self.log_time).take(limit).cloned().collect();
         let mut events = Vec::with_capacity(keys.len());
         for key in keys {
             self.entries.remove(&key);
@@ -312,14 +313,16 @@ impl StateMachine {
         if len_after <= entries_max + removed || added == 0 {
             return Room::Enough;
         }
-        // An expired entry that is written itself frees nothing: it comes back.
+        // An expired entry that is put itself frees nothing: it comes back.
         let wanted = len_after - entries_max - removed;
-        let is_written = |key: &QualifiedKey| writes.iter().any(|write| write.key() == key);
+        let is_put = |key: &QualifiedKey| {
+            writes.iter().any(|write| matches!(write, Write::Put { key: put, .. } if put == key))
+        };
         let removable = self
             .entries
             .expired(now)
             .take(REMOVALS_MAX)
-            .filter(|key| !is_written(key))
+            .filter(|key| !is_put(key))
             .take(wanted)
             .count();
         if removable == wanted { Room::AfterRemovals } else { Room::None }

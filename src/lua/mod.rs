@@ -8,7 +8,7 @@
 //! How it is built, from the script down:
 //! 1. A function or method is a Lua closure of `glue.lua` around a Rust half (`call`).
 //! 2. The Rust half parses (`args`, `value`) and starts an operation of
-//!    [`StoreHandle`](crate::store::StoreHandle).
+//!    [`StoreHandle`].
 //! 3. What comes back is made into Lua values; errors become error objects (`errors`) with the
 //!    stack of the script (`stack`).
 //!

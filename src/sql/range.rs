@@ -2,7 +2,7 @@
 //!
 //! Prefix and cursor of a listing are bytes and may end within a character, or be no UTF-8 at all;
 //! a database wants text. Keys are UTF-8, whose bytewise order is the order of code points, so each
-//! bound in bytes has an equivalent in text: the least text that is not below it ([`ceiling`]).
+//! bound in bytes has an equivalent in text: the least text that is not below it (`ceiling`).
 //! A range, unlike `LIKE`, takes `_`, `%` and case for themselves.
 
 use std::ops::Bound;

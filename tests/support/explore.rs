@@ -64,7 +64,7 @@ impl Display for Failure {
 #[derive(Debug, Default)]
 pub struct Recorder {
     steps: u64,
-    marks: BTreeMap<&'static str, u64>,
+    pub marks: BTreeMap<&'static str, u64>,
     trace: Option<Vec<String>>,
 }
 
@@ -91,10 +91,11 @@ impl Recorder {
     }
 }
 
-/// Runs sequences of a strategy. `run` executes one and tells the first thing that is wrong.
-pub fn explore<S: Display + Debug + Clone>(
+/// Runs sequences, each of the strategy for its seed. `run` executes one and tells the first thing
+/// that is wrong.
+pub fn explore<S: Display + Debug + Clone, T: Strategy<Value = Vec<S>>>(
     plan: Plan,
-    strategy: &impl Strategy<Value = Vec<S>>,
+    strategy: impl Fn(u64) -> T,
     run: impl Fn(&[S], &mut Recorder) -> Result<(), String>,
 ) -> Result<Report, Failure> {
     let run = |steps: &[S], recorder: &mut Recorder| {
@@ -106,7 +107,7 @@ pub fn explore<S: Display + Debug + Clone>(
         let seed = plan.seed.wrapping_add(report.borrow().sequences);
         let mut runner = TestRunner::new_with_rng(config(plan.shrinks_max), rng(seed));
         let has_failed = Cell::new(false);
-        let result = runner.run(strategy, |steps| {
+        let result = runner.run(&strategy(seed), |steps| {
             let mut recorder = Recorder::default();
             let result = run(&steps, &mut recorder);
             // What shrinking executes does not count.
@@ -119,7 +120,10 @@ pub fn explore<S: Display + Debug + Clone>(
             }
             result.map_err(TestCaseError::fail)
         });
-        if let Err(TestError::Fail(_, steps)) = result {
+        if let Err(TestError::Fail(_, mut steps)) = result {
+            if plan.shrinks_max > 0 {
+                remove_needless(&mut steps, |steps| run(steps, &mut Recorder::default()).is_err());
+            }
             let mut recorder = Recorder { trace: Some(Vec::new()), ..Recorder::default() };
             let wrong = run(&steps, &mut recorder).expect_err("it failed before");
             let trace = recorder.trace.unwrap_or_default().join("\n");
@@ -129,6 +133,22 @@ pub fn explore<S: Display + Debug + Clone>(
         report.borrow_mut().sequences += 1;
     }
     Ok(report.into_inner())
+}
+
+/// Takes steps out for as long as the rest still fails. Shrinking took steps out before it made
+/// the remaining ones simpler; that may have made more of them needless.
+fn remove_needless<S: Clone>(steps: &mut Vec<S>, fails: impl Fn(&[S]) -> bool) {
+    let mut place = 0;
+    while place < steps.len() {
+        let mut fewer = steps.clone();
+        fewer.remove(place);
+        if fails(&fewer) {
+            *steps = fewer;
+            place = 0;
+        } else {
+            place += 1;
+        }
+    }
 }
 
 /// The seed of this run: from the environment variable `SEED`, else the given one, else a new one.

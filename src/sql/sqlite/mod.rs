@@ -1,7 +1,7 @@
 //! SQLite: a database embedded in the process.
 //!
 //! [`SqliteDatabase`] is shared by the stores whose tables are in it. Reads go through
-//! [`readers`], on the calling thread where they can; writes through [`writer`], one thread that
+//! `readers`, on the calling thread where they can; writes through `writer`, one thread that
 //! commits in groups. Both open their connections when they are first needed, so a file that is
 //! locked or out of reach does not stop the start: its calls answer `UNAVAILABLE`.
 //!
@@ -171,7 +171,7 @@ impl SqliteDatabase {
         };
         let plan = Arc::new(Plan::new(names.clone(), key_limit, clock.clone()));
         let sweeping = Arc::new(());
-        if let Some(interval) = *cleanup_interval {
+        if let Some(interval) = cleanup_interval.filter(|interval| !interval.is_zero()) {
             let alive = Arc::downgrade(&sweeping);
             self.request(Request::Sweep { plan: Arc::clone(&plan), interval, alive })?;
         }

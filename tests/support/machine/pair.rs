@@ -1,11 +1,10 @@
 //! The machine and its specification, side by side: every step is taken by both and compared.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use plimsoll::check::session::{Admission, Sessions};
-use plimsoll::check::spec::{Name, Profile, Spec};
+use plimsoll::check::spec::{Profile, Spec};
 use plimsoll::clock::UnixMillis;
 use plimsoll::entry::{Condition, EventKind, Key, ListQuery, Operation, Version};
 use plimsoll::keyspace::Keyspace;
@@ -15,14 +14,10 @@ use plimsoll::kv::{
 };
 use plimsoll::limits::{CLIENT_SESSIONS_MAX, HISTORY_REVISIONS_MAX, REMOVALS_MAX};
 
-use super::steps::{
-    ActionStep, Call, ConditionStep, KEYSPACES, SeqPick, SessionPick, Step, VersionPick, WriteStep,
-};
-use super::translate::{
-    foreign, key, keyspace, names, put, to_refusal, to_reply, to_revision, to_write, to_written,
-    value,
-};
+use super::steps::{ActionStep, Call, KEYSPACES, SeqPick, SessionPick, Step};
+use super::translate::{NAMES, keyspace, to_refusal, to_reply, to_revision, to_write, to_written};
 use crate::explore::Recorder;
+use crate::writes::{Versions, key, put, value};
 
 /// What a step finds wrong.
 pub type Verdict = Result<(), String>;
@@ -38,10 +33,7 @@ pub struct Pair {
     index: u64,
     stamp: u64,
     clients: Vec<Client>,
-    /// All versions given, oldest first.
-    given: Vec<Version>,
-    /// The newest version of each name, whatever became of it.
-    newest: BTreeMap<Name, Version>,
+    versions: Versions,
     clones: Vec<(StateMachine, Bytes)>,
 }
 
@@ -64,8 +56,7 @@ impl Pair {
             index: 0,
             stamp: START,
             clients: Vec::new(),
-            given: Vec::new(),
-            newest: BTreeMap::new(),
+            versions: Versions::default(),
             clones: Vec::new(),
         }
     }
@@ -108,7 +99,8 @@ impl Pair {
             Step::Changes { back } => {
                 self.compare_changes(self.spec.revision().saturating_sub(*back), recorder)?;
             }
-            Step::Reload => {
+            Step::Reload { damage } => {
+                refuse_damaged(self.machine.snapshot(), *damage)?;
                 self.machine = reloaded(&self.machine)?;
                 recorder.mark("a machine is reloaded from its snapshot");
             }
@@ -152,13 +144,15 @@ impl Pair {
         match action {
             ActionStep::Write { keyspace, write, make_room } => {
                 let keyspace = self::keyspace(*keyspace);
-                let operation = self.operation(&keyspace, write);
+                let operation = self.versions.operation(&self.spec, &keyspace, write);
                 self.write(&keyspace, &operation, *make_room, call, recorder)
             }
             ActionStep::Transact { keyspace, writes, make_room } => {
                 let keyspace = self::keyspace(*keyspace);
-                let operations: Vec<_> =
-                    writes.iter().map(|write| self.operation(&keyspace, write)).collect();
+                let operations: Vec<_> = writes
+                    .iter()
+                    .map(|write| self.versions.operation(&self.spec, &keyspace, write))
+                    .collect();
                 self.transact(&keyspace, &operations, *make_room, call, recorder)
             }
             ActionStep::Advance => self.apply(Action::Advance, call, recorder, |pair, now| {
@@ -268,8 +262,7 @@ impl Pair {
         let written: Vec<_> = results.iter().map(to_written).collect();
         for (operation, written) in operations.iter().zip(&written) {
             if let Written::Put { version, .. } = written {
-                self.given.push(*version);
-                self.newest.insert((keyspace.clone(), operation.key().clone()), *version);
+                self.versions.learn((keyspace.clone(), operation.key().clone()), *version);
             }
         }
         Ok(written)
@@ -291,7 +284,8 @@ impl Pair {
     fn fork(&self, key: usize, value: usize) -> Verdict {
         let space = keyspace(0);
         let write = |value: usize, ttl_ms: u64, session: Option<SessionStamp>| {
-            let put = put(self::key(key), self::value(value), ttl_ms, Condition::None);
+            let put =
+                put(crate::writes::key(key), crate::writes::value(value), ttl_ms, Condition::None);
             Command {
                 session,
                 action: Action::Write { write: to_write(&space, &put), make_room: false },
@@ -351,49 +345,11 @@ impl Pair {
         Some(SessionStamp { session: client.session, seq, low: client.low })
     }
 
-    fn operation(&self, keyspace: &Keyspace, write: &WriteStep) -> Operation {
-        let key = key(write.key());
-        let name = (keyspace.clone(), key.clone());
-        let condition = |condition: ConditionStep| match condition {
-            ConditionStep::None => Condition::None,
-            ConditionStep::Absent => Condition::Absent,
-            ConditionStep::Version(pick) => Condition::Version(self.version(&name, pick)),
-        };
-        match *write {
-            WriteStep::Put { value, ttl_ms, condition: step, .. } => {
-                put(key, self::value(value), ttl_ms, condition(step))
-            }
-            WriteStep::Delete { if_version, .. } => {
-                let if_version = if_version.map(|pick| self.version(&name, pick));
-                Operation::Delete { key, if_version }
-            }
-            WriteStep::Check { condition: step, .. } => {
-                Operation::Check { key, condition: condition(step) }
-            }
-        }
-    }
-
-    fn version(&self, name: &Name, pick: VersionPick) -> Version {
-        let newest = self.newest.get(name).copied();
-        let (epoch, revision) = (self.spec.epoch(), self.spec.revision());
-        let first = Version::Numbered { epoch, revision: 1 };
-        match pick {
-            VersionPick::Current => newest.unwrap_or(first),
-            VersionPick::Given(back) => {
-                let place = self.given.len().checked_sub(back + 1);
-                place.map_or(first, |place| self.given[place])
-            }
-            VersionPick::Foreign => foreign(newest),
-            VersionPick::Future(ahead) => Version::Numbered { epoch, revision: revision + ahead },
-            VersionPick::Unversioned => Version::Unversioned,
-        }
-    }
-
     fn compare_entries(&self, now: UnixMillis) -> Verdict {
-        for name in names() {
+        for name in NAMES.iter() {
             let record = self.machine.get(KeyRef::new(&name.0, &name.1), now);
             let found = record.map(|r| (r.value.decode(), r.version, r.deadline));
-            let expected = self.spec.entry(now, &name);
+            let expected = self.spec.entry(now, name);
             let expected = expected.map(|e| (e.value, e.version, e.expires_at));
             same(&format!("entry of {}/{}", name.0, name.1), &found, &expected)?;
         }
@@ -465,6 +421,16 @@ fn reloaded(machine: &StateMachine) -> Result<StateMachine, String> {
     same("snapshot of a reloaded machine", &reloaded.snapshot(), &snapshot)?;
     same("digest of a reloaded machine", &reloaded.digest(), &machine.digest())?;
     if reloaded == *machine { Ok(reloaded) } else { Err("a reloaded machine differs".to_owned()) }
+}
+
+fn refuse_damaged(snapshot: Bytes, damage: usize) -> Verdict {
+    let bit = damage % (snapshot.len() * 8);
+    let mut damaged = snapshot.to_vec();
+    damaged[bit / 8] ^= 1 << (bit % 8);
+    match StateMachine::from_snapshot(damaged.into()) {
+        Err(_) => Ok(()),
+        Ok(_) => Err(format!("WRONG: a snapshot damaged in bit {bit} is taken")),
+    }
 }
 
 fn mark(command: &Command, outcome: &Outcome, recorder: &mut Recorder) {

@@ -8,6 +8,8 @@ use std::fmt;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use crate::writes::{KEYS, PLACES, VALUES, WriteStep, limit, write};
+
 /// What happens next.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -19,8 +21,9 @@ pub enum Step {
     List { keyspace: usize, prefix: &'static [u8], after: &'static [u8], limit: usize, ahead: u64 },
     /// The changes after a revision, so many before the newest, are read.
     Changes { back: u64 },
-    /// The machine is replaced by the one that its snapshot makes.
-    Reload,
+    /// The machine is replaced by the one that its snapshot makes. Damaged in the bit at this
+    /// place, the snapshot makes none.
+    Reload { damage: usize },
     /// The machine is replaced by one restored from its snapshot in a new epoch.
     Restore,
     /// A clone is set aside; it must be found unchanged at the end.
@@ -36,43 +39,6 @@ pub enum ActionStep {
     Transact { keyspace: usize, writes: Vec<WriteStep>, make_room: bool },
     Advance,
     OpenSession,
-}
-
-#[derive(Clone, Debug)]
-pub enum WriteStep {
-    Put { key: usize, value: usize, ttl_ms: u64, condition: ConditionStep },
-    Delete { key: usize, if_version: Option<VersionPick> },
-    Check { key: usize, condition: ConditionStep },
-}
-
-impl WriteStep {
-    pub const fn key(&self) -> usize {
-        match self {
-            Self::Put { key, .. } | Self::Delete { key, .. } | Self::Check { key, .. } => *key,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub enum ConditionStep {
-    None,
-    Absent,
-    Version(VersionPick),
-}
-
-/// Where a version comes from.
-#[derive(Clone, Copy, Debug)]
-pub enum VersionPick {
-    /// What the key has, expired or not.
-    Current,
-    /// One that was given, counted from the newest.
-    Given(usize),
-    /// The current revision of the key, in another epoch.
-    Foreign,
-    /// A revision that was not made yet.
-    Future(u64),
-    /// The version of stores without versions.
-    Unversioned,
 }
 
 /// Under which identity a command arrives.
@@ -107,43 +73,39 @@ pub enum SeqPick {
 /// The keyspaces; one is the other's beginning.
 pub const KEYSPACES: [&str; 2] = ["a", "a.b"];
 
-/// The keys of a keyspace.
-pub const KEYS: [&str; 6] = ["a", "ab", "b", "b/é", "\u{1}", "c"];
-
-/// Prefixes and cursors: keys, beginnings of keys, half a character, and places between keys.
-const PLACES: [&[u8]; 8] = [b"", b"a", b"b", b"b/\xc3", b"ab", b"aa", b"\x01", b"zz"];
-
 /// Most steps of a sequence.
 pub const STEPS_MAX: usize = 160;
 
-/// Sequences of steps.
-pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
-    (prop::bool::weighted(0.012), prop::collection::vec(step(), 1..=STEPS_MAX)).prop_map(
-        |(is_crowded, mut steps)| {
-            if is_crowded {
-                let action = ActionStep::Advance;
-                steps.insert(steps.len() / 2, Step::Command { stamp: 60, call: None, action });
-                steps.insert(0, Step::Crowded);
-            }
-            steps
-        },
-    )
+/// Sequences of steps. One in [`CROWDED_EVERY`] starts crowded, and lets everything expire once.
+pub fn sequences(seed: u64) -> impl Strategy<Value = Vec<Step>> {
+    let is_crowded = seed.is_multiple_of(CROWDED_EVERY);
+    prop::collection::vec(step(), 1..=STEPS_MAX).prop_map(move |mut steps| {
+        if is_crowded {
+            let action = ActionStep::Advance;
+            steps.insert(steps.len() / 2, Step::Command { stamp: 60, call: None, action });
+            steps.insert(0, Step::Crowded);
+        }
+        steps
+    })
 }
+
+/// Crowded machines take long to compare.
+const CROWDED_EVERY: u64 = 125;
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        60 => (stamp(), prop::option::weighted(0.4, call()), action())
+        120 => (stamp(), prop::option::weighted(0.4, call()), action())
             .prop_map(|(stamp, call, action)| Step::Command { stamp, call, action }),
-        8 => (keyspace(), select(&PLACES), select(&PLACES), limit(), 0..40_u64).prop_map(
+        16 => (keyspace(), select(&PLACES), select(&PLACES), limit(), 0..40_u64).prop_map(
             |(keyspace, prefix, after, limit, ahead)| {
                 Step::List { keyspace, prefix, after, limit, ahead }
             }
         ),
-        3 => (0..10_u64).prop_map(|back| Step::Changes { back }),
-        2 => Just(Step::Reload),
+        6 => (0..10_u64).prop_map(|back| Step::Changes { back }),
+        3 => any::<usize>().prop_map(|damage| Step::Reload { damage }),
         1 => Just(Step::Restore),
         1 => Just(Step::Clone),
-        1 => (key(), value()).prop_map(|(key, value)| Step::Fork { key, value }),
+        1 => (0..KEYS.len(), 0..VALUES).prop_map(|(key, value)| Step::Fork { key, value }),
     ]
 }
 
@@ -178,36 +140,6 @@ fn with_each_key_once(writes: Vec<WriteStep>) -> Vec<WriteStep> {
     kept
 }
 
-fn write() -> BoxedStrategy<WriteStep> {
-    prop_oneof![
-        6 => (key(), value(), ttl_ms(), condition())
-            .prop_map(|(key, value, ttl_ms, condition)| WriteStep::Put { key, value, ttl_ms, condition }),
-        2 => (key(), prop::option::weighted(0.4, version()))
-            .prop_map(|(key, if_version)| WriteStep::Delete { key, if_version }),
-        1 => (key(), condition()).prop_map(|(key, condition)| WriteStep::Check { key, condition }),
-    ]
-    .boxed()
-}
-
-fn condition() -> BoxedStrategy<ConditionStep> {
-    prop_oneof![
-        3 => Just(ConditionStep::None),
-        1 => Just(ConditionStep::Absent),
-        2 => version().prop_map(ConditionStep::Version),
-    ]
-    .boxed()
-}
-
-fn version() -> impl Strategy<Value = VersionPick> {
-    prop_oneof![
-        6 => Just(VersionPick::Current),
-        3 => (0..6_usize).prop_map(VersionPick::Given),
-        1 => Just(VersionPick::Foreign),
-        1 => (1..4_u64).prop_map(VersionPick::Future),
-        1 => Just(VersionPick::Unversioned),
-    ]
-}
-
 fn call() -> BoxedStrategy<Call> {
     let session = prop_oneof![
         6 => (0..3_usize).prop_map(SessionPick::Newest),
@@ -226,22 +158,6 @@ fn call() -> BoxedStrategy<Call> {
 
 fn keyspace() -> impl Strategy<Value = usize> {
     prop_oneof![3 => Just(0), 1 => Just(1)]
-}
-
-fn key() -> impl Strategy<Value = usize> {
-    0..KEYS.len()
-}
-
-fn value() -> impl Strategy<Value = usize> {
-    0..3_usize
-}
-
-fn ttl_ms() -> impl Strategy<Value = u64> {
-    select(&[0, 0, 1, 10, 20, 50, 200][..])
-}
-
-fn limit() -> impl Strategy<Value = usize> {
-    select(&[1, 1, 2, 3, 0, 5][..])
 }
 
 fn make_room() -> impl Strategy<Value = bool> {
@@ -264,7 +180,8 @@ impl fmt::Display for Step {
             ),
             Self::Changes { back } => write!(f, "changes after the newest revision but {back}"),
             Self::Fork { key, value } => write!(f, "fork at {:?} with value {value}", KEYS[*key]),
-            Self::Crowded | Self::Reload | Self::Restore | Self::Clone => write!(f, "{self:?}"),
+            Self::Reload { .. } => f.write_str("Reload"),
+            Self::Crowded | Self::Restore | Self::Clone => write!(f, "{self:?}"),
         }
     }
 }
@@ -285,30 +202,6 @@ impl fmt::Display for ActionStep {
             }
             Self::Advance => f.write_str("advance"),
             Self::OpenSession => f.write_str("open a session"),
-        }
-    }
-}
-
-impl fmt::Display for WriteStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?}", self.verb(), KEYS[self.key()])?;
-        match self {
-            Self::Put { value, ttl_ms, condition, .. } => {
-                write!(f, " value {value} ttl {ttl_ms} ms if {condition:?}")
-            }
-            Self::Delete { if_version: Some(version), .. } => write!(f, " if {version:?}"),
-            Self::Delete { if_version: None, .. } => Ok(()),
-            Self::Check { condition, .. } => write!(f, " {condition:?}"),
-        }
-    }
-}
-
-impl WriteStep {
-    const fn verb(&self) -> &'static str {
-        match self {
-            Self::Put { .. } => "put",
-            Self::Delete { .. } => "delete",
-            Self::Check { .. } => "check",
         }
     }
 }

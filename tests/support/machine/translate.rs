@@ -1,46 +1,27 @@
 //! Between the words of the machine and those of the specification.
 
+use std::sync::LazyLock;
+
 use plimsoll::check::session::Refused;
 use plimsoll::check::spec::{self, Name};
-use plimsoll::entry::{
-    Condition, Event, Key, Operation, OperationResult, PutOptions, Ttl, Version,
-};
+use plimsoll::entry::{Event, Operation, OperationResult};
 use plimsoll::error::ErrorKind;
 use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{QualifiedKey, Reason, Refusal, Reply, RevisionChange, Write, Written};
-use plimsoll::value::{Encoded, Table, Value};
+use plimsoll::value::Encoded;
 
-use super::steps::{KEYS, KEYSPACES};
+use super::steps::KEYSPACES;
+use crate::writes::{KEYS, key};
 
 pub fn keyspace(index: usize) -> Keyspace {
     Keyspace::new(KEYSPACES[index]).unwrap()
 }
 
-pub fn key(index: usize) -> Key {
-    Key::new(KEYS[index]).unwrap()
-}
-
 /// Every name that steps write to.
-pub fn names() -> impl Iterator<Item = Name> {
-    (0..KEYSPACES.len())
-        .flat_map(|space| (0..KEYS.len()).map(move |index| (keyspace(space), key(index))))
-}
-
-pub fn value(index: usize) -> Value {
-    match index {
-        0 => Value::from(false),
-        1 => Value::from("text"),
-        2 => {
-            Value::from([(1, Value::from(1.0)), (3, Value::from(1))].into_iter().collect::<Table>())
-        }
-        _ => Value::from(index),
-    }
-}
-
-pub fn put(key: Key, value: Value, ttl_ms: u64, condition: Condition) -> Operation {
-    let ttl = Ttl::from_ms(ttl_ms).unwrap();
-    Operation::Put { key, value, options: PutOptions { ttl, condition } }
-}
+pub static NAMES: LazyLock<Vec<Name>> = LazyLock::new(|| {
+    let keys = |space| (0..KEYS.len()).map(move |index| (keyspace(space), key(index)));
+    (0..KEYSPACES.len()).flat_map(keys).collect()
+});
 
 pub fn to_write(keyspace: &Keyspace, operation: &Operation) -> Write {
     let key = QualifiedKey::new(keyspace, operation.key());
@@ -91,14 +72,4 @@ pub fn to_revision(change: &RevisionChange) -> spec::Revision {
         (Keyspace::new(event.key.keyspace()).unwrap(), event.to_event())
     };
     spec::Revision { number: change.revision, events: change.events.iter().map(to_pair).collect() }
-}
-
-/// The same revision in another epoch; the first revision, if there is no version.
-pub fn foreign(version: Option<Version>) -> Version {
-    match version {
-        Some(Version::Numbered { epoch, revision }) => {
-            Version::Numbered { epoch: epoch ^ 0xff00, revision }
-        }
-        Some(Version::Unversioned) | None => Version::Numbered { epoch: 0xff00, revision: 1 },
-    }
 }
