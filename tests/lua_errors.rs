@@ -1,5 +1,5 @@
 //! The table `errors` and its objects, and the modules that raise: `json` and `time`.
-#![cfg(feature = "lua")]
+#![cfg(all(feature = "lua", feature = "sql"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/host.rs"]
@@ -276,7 +276,6 @@ const KINDS_AND_CALLS: &[(ErrorKind, &str, bool, &str)] = &[
     (ErrorKind::RateLimited, "nil, errors.new('RATE_LIMITED', 'm')", false, "nil"),
 ];
 
-#[cfg(feature = "sql")]
 #[tokio::test]
 async fn every_kind_has_a_call_that_yields_it() {
     let host = Host::new(MEMORY).await;
@@ -312,7 +311,6 @@ async fn every_kind_has_a_call_that_yields_it() {
 }
 
 /// A write that has begun where nothing can wait may have been done.
-#[cfg(feature = "sql")]
 #[tokio::test]
 async fn a_write_that_is_given_up_has_an_unknown_outcome() {
     let host = Host::new(host::SQL).await;
