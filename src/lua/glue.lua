@@ -2,7 +2,8 @@
 -- out of the sight of the script's own coroutines.
 local MARK, PENDING, waits, await, now, set_undriven, take_undriven = ...
 
-local error, select, setmetatable, type = error, select, setmetatable, type
+local error, next, select, setmetatable = error, next, select, setmetatable
+local tostring, type = tostring, type
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local status, close, isyieldable = coroutine.status, coroutine.close, coroutine.isyieldable
 
