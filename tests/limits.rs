@@ -42,6 +42,7 @@ fn constants() -> BTreeMap<&'static str, u128> {
         CONFIG_DEPTH_MAX,
         ENTRY_ID_PART_BYTES_MAX,
         JSON_BYTES_MAX,
+        JSON_DEPTH_MAX,
         IDENTIFIER_BYTES_MAX,
         PAYLOAD_BYTES_MAX,
         SQLITE_WRITES_MAX,
