@@ -57,21 +57,6 @@ impl Profile {
         watch: true,
         size_max: None,
     };
-
-    /// What an SQL table supports.
-    pub const SQL: Self = Self {
-        versioned: false,
-        conditional_put: false,
-        transact: false,
-        watch: false,
-        size_max: None,
-    };
-
-    /// What a memory store supports.
-    #[must_use]
-    pub const fn memory(size_max: usize) -> Self {
-        Self { size_max: Some(size_max), ..Self::MACHINE }
-    }
 }
 
 /// Why an operation is refused. Nothing was changed then.

@@ -84,7 +84,7 @@ impl fmt::Debug for SqlClock {
 pub struct TableOptions {
     /// The names of the table and its columns.
     pub names: TableNames,
-    /// How often expired rows are deleted; none means never.
+    /// How often expired rows are deleted; none or 0 means never.
     pub cleanup_interval: Option<Duration>,
     /// Whether a table that is missing is made.
     pub create_table: bool,

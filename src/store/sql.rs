@@ -31,7 +31,7 @@ pub struct SqlOptions {
     pub payload_column: Identifier,
     /// The column of deadlines.
     pub expire_column: Identifier,
-    /// How often expired rows are deleted; none means never.
+    /// How often expired rows are deleted; none or 0 means never.
     pub cleanup_interval: Option<Duration>,
     /// Whether a table that is missing is made.
     pub create_table: bool,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use plimsoll::entry::ListQuery;
 use plimsoll::error::{ErrorKind, Outcome};
-use plimsoll::sql::SqlClock;
+use plimsoll::sql::{SqlClock, SqliteDatabase, SqliteFile, SqliteOptions};
 use plimsoll::store::{SqlOptions, SqlStore, Store, StoreHandle};
 use plimsoll::value::Value;
 
@@ -245,14 +245,36 @@ async fn sweeping_deletes_the_expired_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn without_an_interval_nothing_is_swept() {
+async fn sweeping_does_not_wait_for_locks() {
     let fixture = Fixture::seed();
-    let store = fixture.store().await;
-    store.set("k", 1, ttl_ms(1)).await.unwrap();
-    fixture.clock.advance_ms(1);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    store.set("other", 1, None).await.unwrap();
-    assert_eq!(count_rows(&fixture).await, 2);
+    let options =
+        SqlOptions { cleanup_interval: Some(Duration::from_millis(1)), ..fixture.options() };
+    let database = SqliteDatabase::open(SqliteOptions {
+        busy_timeout: Duration::from_secs(600),
+        ..SqliteOptions::new(SqliteFile::Path(fixture.path()))
+    });
+    let store = fixture.open(Arc::clone(&database), options).await.unwrap();
+    store.set("k", 1, None).await.unwrap();
+    let other = fixture.other_program();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    // Sweeps have met the lock by now; the writer is still there to end.
+    let closing = tokio::time::timeout(Duration::from_secs(60), database.close());
+    assert!(closing.await.is_ok());
+}
+
+#[tokio::test]
+async fn without_an_interval_nothing_is_swept() {
+    for cleanup_interval in [None, Some(Duration::ZERO)] {
+        let fixture = Fixture::seed();
+        let options = SqlOptions { cleanup_interval, ..fixture.options() };
+        let store = fixture.open(fixture.database(), options).await.unwrap();
+        store.set("k", 1, ttl_ms(1)).await.unwrap();
+        fixture.clock.advance_ms(1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        store.set("other", 1, None).await.unwrap();
+        assert_eq!(count_rows(&fixture).await, 2);
+    }
 }
 
 #[tokio::test]

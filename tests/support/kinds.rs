@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use plimsoll::check::spec::Profile;
 use plimsoll::clock::{ManualClock, UnixMillis};
 use plimsoll::store::{MemoryOptions, MemoryStore, Store, StoreHandle};
 
@@ -85,7 +84,7 @@ impl Fixture {
         }
     }
 
-    /// The epoch of its versions, and whether opening it again starts an empty store.
+    /// The epoch of its versions.
     pub const fn epoch(&self) -> u64 {
         self.openings
     }
@@ -95,19 +94,12 @@ impl Fixture {
         !matches!(self.backing, Backing::Memory(_))
     }
 
-    /// What the specification must know about it: what `info()` says, and the limit.
-    pub fn profile(&self) -> Profile {
-        let info = self.store().info();
-        Profile {
-            versioned: info.versioned,
-            conditional_put: info.conditional_put,
-            transact: info.transact,
-            watch: info.watch,
-            size_max: match self.backing {
-                Backing::Memory(_) => Some(usize::try_from(self.max_size).unwrap()),
-                #[cfg(feature = "sql")]
-                Backing::Sqlite { .. } => None,
-            },
+    /// Most live entries, if its kind has a limit.
+    pub fn size_max(&self) -> Option<usize> {
+        match self.backing {
+            Backing::Memory(_) => Some(usize::try_from(self.max_size).unwrap()),
+            #[cfg(feature = "sql")]
+            Backing::Sqlite { .. } => None,
         }
     }
 

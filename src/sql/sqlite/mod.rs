@@ -172,7 +172,7 @@ impl SqliteDatabase {
         };
         let plan = Arc::new(Plan::new(names.clone(), key_limit, clock.clone()));
         let sweeping = Arc::new(());
-        if let Some(interval) = *cleanup_interval {
+        if let Some(interval) = cleanup_interval.filter(|interval| !interval.is_zero()) {
             let alive = Arc::downgrade(&sweeping);
             self.request(Request::Sweep { plan: Arc::clone(&plan), interval, alive })?;
         }

@@ -41,7 +41,7 @@ pub(super) struct Readers {
     /// How often the writer opened its connection.
     generation: AtomicU64,
     is_closed: AtomicBool,
-    blocking: Semaphore,
+    blocking: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -58,7 +58,7 @@ impl Readers {
             memory: Mutex::new(None),
             generation: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
-            blocking: Semaphore::new(SQLITE_BLOCKING_READS_MAX),
+            blocking: Arc::new(Semaphore::new(SQLITE_BLOCKING_READS_MAX)),
         }
     }
 
@@ -84,9 +84,15 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
     {
-        let _permit = self.blocking.acquire().await.expect("the semaphore is never closed");
+        let room = Arc::clone(&self.blocking).acquire_owned();
+        let permit = room.await.expect("the semaphore is never closed");
         let this = Arc::clone(self);
-        run_blocking(move || this.access(Wait::BusyTimeout, read)).await?
+        run_blocking(move || {
+            // Kept until the read ends, even if nobody waits for it any more.
+            let _permit = permit;
+            this.access(Wait::BusyTimeout, read)
+        })
+        .await?
     }
 
     /// Lets the writer of a database in memory use its connection.

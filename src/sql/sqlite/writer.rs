@@ -12,8 +12,8 @@
 //! 5. Whoever drops the future of a queued write may find it applied or not, never half.
 //! 6. At most [`SQLITE_WRITES_MAX`] writes are queued or running; further callers wait for room.
 //!
-//! Expired rows are deleted here too, in batches between the groups, so that sweeping never stands
-//! in the way of writes for longer than a batch.
+//! Expired rows are deleted here too, in batches between the groups and without waiting for locks, so
+//! that sweeping never stands in the way of writes for longer than a batch.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
@@ -212,8 +212,14 @@ impl Writer {
                 continue;
             }
             let plan = Arc::clone(&self.sweeps[position].plan);
+            let busy_timeout = self.readers.opener().busy_timeout();
             let removed = self.with_connection(Purpose::Write, |connection, name| {
-                transaction(connection, name, || delete_expired(connection, &plan))
+                let settings = |failure| TransactionFailure::before_commit(failure, name);
+                // A lock is for writes to wait for.
+                set_busy_timeout(connection, Duration::ZERO).map_err(settings)?;
+                let removed = transaction(connection, name, || delete_expired(connection, &plan));
+                set_busy_timeout(connection, busy_timeout).map_err(settings)?;
+                removed
             });
             // There is nobody to tell of a failure; the next sweep meets it again or does not.
             let is_cut_short = removed.is_ok_and(|removed| removed >= REMOVALS_MAX);
@@ -297,6 +303,10 @@ fn transaction<T>(
     Err(TransactionFailure { harms_connection: result.harms_connection || !is_over, ..result })
 }
 
+fn set_busy_timeout(connection: &Connection, timeout: Duration) -> Result<(), Failure> {
+    Ok(connection.busy_timeout(timeout)?)
+}
+
 fn execute(connection: &Connection, statement: &str) -> Result<(), Failure> {
     connection.prepare_cached(statement)?.execute(())?;
     Ok(())
@@ -357,4 +367,55 @@ fn delete_expired(connection: &Connection, plan: &Plan) -> Result<usize, Failure
 fn after(interval: Duration) -> Instant {
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     Instant::now() + interval.min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// A database that may not grow beyond a few pages, with a table.
+    fn small_database() -> Connection {
+        let connection = Connection::open_in_memory().expect("opens");
+        connection.pragma_update(None, "max_page_count", 4).expect("is set");
+        connection.execute_batch("CREATE TABLE t (x)").expect("valid");
+        connection
+    }
+
+    fn count(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM t", (), |row| row.get(0)).expect("counts")
+    }
+
+    #[test]
+    fn a_full_disk_leaves_nothing_and_the_connection_goes_on() {
+        let connection = small_database();
+        let insert = |bytes: usize| {
+            transaction(&connection, "the database", || {
+                connection.execute("INSERT INTO t VALUES (1)", ())?;
+                connection.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes as i64])?;
+                Ok(())
+            })
+        };
+        let failure = insert(1 << 20).expect_err("no room");
+        assert_eq!(failure.error.kind(), ErrorKind::Unavailable, "{}", failure.error);
+        assert_eq!(failure.error.outcome(), Some(Outcome::None));
+        assert!(failure.error.retryable() && failure.may_split && !failure.harms_connection);
+        assert_eq!(count(&connection), 0);
+        assert!(insert(10).is_ok());
+        assert_eq!(count(&connection), 2);
+    }
+
+    #[test]
+    fn a_transaction_that_fails_is_over() {
+        let connection = small_database();
+        for body in ["BEGIN", "SELECT * FROM missing", "ROLLBACK; SELECT * FROM missing"] {
+            let failure = transaction(&connection, "the database", || {
+                connection.execute("INSERT INTO t VALUES (1)", ())?;
+                Ok(connection.execute_batch(body)?)
+            });
+            assert_eq!(failure.expect_err(body).error.outcome(), Some(Outcome::None));
+            assert!(connection.is_autocommit(), "{body}");
+            assert_eq!(count(&connection), 0, "{body}");
+        }
+    }
 }
