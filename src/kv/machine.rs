@@ -286,7 +286,9 @@ impl StateMachine {
                 skipped += usize::from(mutant!("expired rows count towards the page limit"));
                 continue;
             }
-            if !admits(key.key()) {
+            if !admits(key.key()) && !mutant!("listing shows what may not be read") {
+                skipped += usize::from(mutant!("denied keys count towards the page limit"));
+                page.has_more |= mutant!("denied keys make a page have more");
                 continue;
             }
             if page.items.len() + skipped >= query.items_max() || bytes >= PAGE_BYTES_MAX {

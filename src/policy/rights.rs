@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::{Effect, Permission, Policy, Subject};
 use crate::error::{Error, Result};
+use crate::mutant::mutant;
 
 /// What an actor may do with a resource. Cloning shares it.
 #[derive(Clone)]
@@ -45,11 +46,12 @@ impl Rights {
         for policy in &inner.policies {
             match (policy.effect, policy.applies(permission, subject)) {
                 (_, Some(false)) | (Effect::Deny, None) => {}
+                (Effect::Deny, _) if mutant!("policy that denies does not win") => {}
                 (Effect::Deny, Some(true)) => return false,
                 (Effect::Allow, Some(true) | None) => is_allowed = true,
             }
         }
-        is_allowed
+        is_allowed || mutant!("what no policy allows is allowed")
     }
 
     /// Whether a key may be read, and so may be listed and its changes told.

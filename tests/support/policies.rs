@@ -255,23 +255,31 @@ pub fn setup(
     resources: &'static [&'static str],
 ) -> impl Strategy<Value = Setup> {
     // Most setups let the actor do something: else nothing but refusals would be seen.
-    let actions: Vec<_> =
-        ACTIONS.iter().copied().filter(|action| !action.contains("info")).collect();
-    let base = (vec(select(actions), 1..5), vec(condition(keys), 0..2)).prop_map(
-        |(actions, conditions)| PolicyModel {
-            allows: true,
-            groups: Vec::new(),
-            actions,
-            resources: vec!["*"],
-            conditions,
-        },
-    );
-    (vec(base, 0..3), vec(policy(keys, resources), 0..4), actor()).prop_map(
-        |(mut policies, more, actor)| {
-            policies.extend(more);
-            Setup { policies, actor }
-        },
-    )
+    let bases = prop_oneof![vec(base(keys), 0..3), exception(keys)];
+    (bases, vec(policy(keys, resources), 0..4), actor()).prop_map(|(mut policies, more, actor)| {
+        policies.extend(more);
+        Setup { policies, actor }
+    })
+}
+
+/// A policy that allows something everywhere.
+fn base(keys: &'static [&'static str]) -> impl Strategy<Value = PolicyModel> {
+    (vec(select(ACTIONS), 1..5), vec(condition(keys), 0..2)).prop_map(|(actions, conditions)| {
+        let (groups, resources) = (Vec::new(), vec!["*"]);
+        PolicyModel { allows: true, groups, actions, resources, conditions }
+    })
+}
+
+/// Everything is allowed, but for something.
+fn exception(keys: &'static [&'static str]) -> impl Strategy<Value = Vec<PolicyModel>> {
+    let denied = prop_oneof![Just(vec!["store.key.*"]), vec(select(ACTIONS), 1..3)];
+    (denied, vec(condition(keys), 1..3)).prop_map(|(denied, conditions)| {
+        let policy = |allows, actions, conditions| {
+            let (groups, resources) = (Vec::new(), vec!["*"]);
+            PolicyModel { allows, groups, actions, resources, conditions }
+        };
+        vec![policy(true, vec!["*"], Vec::new()), policy(false, denied, conditions)]
+    })
 }
 
 fn policy(
