@@ -31,6 +31,7 @@ mod switch {
     /// The mutants of the state machine.
     pub const ALL: &[&str] = &[
         "absent condition sees an expired entry",
+        "advance removes without a limit",
         "condition compares revisions only",
         "deadline from the stamp",
         "delete takes no revision",
@@ -40,6 +41,7 @@ mod switch {
         "expired rows count towards the page limit",
         "expiry index keeps the old deadline",
         "failed write takes a revision",
+        "history is never compacted",
         "log time goes back",
         "only the last reply is kept",
         "overwriting keeps the old deadline",
@@ -48,7 +50,10 @@ mod switch {
         "purge takes its own revision",
         "repeated command is applied again",
         "restore keeps the epoch",
+        "restore keeps the sessions",
         "sequence below low is applied",
+        "sequence numbers have no upper end",
+        "sessions are evicted by age",
         "sessions missing from the snapshot",
         "transaction applies what precedes the failure",
         "unknown session is opened silently",

@@ -89,8 +89,13 @@ impl StateMachine {
     pub fn restore(bytes: Bytes, epoch: u64) -> Decoded<Self> {
         let machine = Self::from_snapshot(bytes)?;
         let epoch = if mutant!("restore keeps the epoch") { machine.epoch } else { epoch };
+        let sessions = if mutant!("restore keeps the sessions") {
+            machine.sessions.clone()
+        } else {
+            Sessions::default()
+        };
         let history = History::after(machine.revision);
-        Ok(Self { epoch, sessions: Sessions::default(), history, ..machine })
+        Ok(Self { epoch, sessions, history, ..machine })
     }
 }
 

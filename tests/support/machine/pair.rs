@@ -15,7 +15,7 @@ use plimsoll::kv::{
 use plimsoll::limits::{CLIENT_SESSIONS_MAX, HISTORY_REVISIONS_MAX, REMOVALS_MAX};
 
 use super::steps::{ActionStep, Call, KEYSPACES, SeqPick, SessionPick, Step};
-use super::translate::{keyspace, names, to_refusal, to_reply, to_revision, to_write, to_written};
+use super::translate::{NAMES, keyspace, to_refusal, to_reply, to_revision, to_write, to_written};
 use crate::explore::Recorder;
 use crate::writes::{Versions, key, put, value};
 
@@ -99,7 +99,8 @@ impl Pair {
             Step::Changes { back } => {
                 self.compare_changes(self.spec.revision().saturating_sub(*back), recorder)?;
             }
-            Step::Reload => {
+            Step::Reload { damage } => {
+                refuse_damaged(self.machine.snapshot(), *damage)?;
                 self.machine = reloaded(&self.machine)?;
                 recorder.mark("a machine is reloaded from its snapshot");
             }
@@ -345,10 +346,10 @@ impl Pair {
     }
 
     fn compare_entries(&self, now: UnixMillis) -> Verdict {
-        for name in names() {
+        for name in NAMES.iter() {
             let record = self.machine.get(KeyRef::new(&name.0, &name.1), now);
             let found = record.map(|r| (r.value.decode(), r.version, r.deadline));
-            let expected = self.spec.entry(now, &name);
+            let expected = self.spec.entry(now, name);
             let expected = expected.map(|e| (e.value, e.version, e.expires_at));
             same(&format!("entry of {}/{}", name.0, name.1), &found, &expected)?;
         }
@@ -420,6 +421,16 @@ fn reloaded(machine: &StateMachine) -> Result<StateMachine, String> {
     same("snapshot of a reloaded machine", &reloaded.snapshot(), &snapshot)?;
     same("digest of a reloaded machine", &reloaded.digest(), &machine.digest())?;
     if reloaded == *machine { Ok(reloaded) } else { Err("a reloaded machine differs".to_owned()) }
+}
+
+fn refuse_damaged(snapshot: Bytes, damage: usize) -> Verdict {
+    let bit = damage % (snapshot.len() * 8);
+    let mut damaged = snapshot.to_vec();
+    damaged[bit / 8] ^= 1 << (bit % 8);
+    match StateMachine::from_snapshot(damaged.into()) {
+        Err(_) => Ok(()),
+        Ok(_) => Err(format!("WRONG: a snapshot damaged in bit {bit} is taken")),
+    }
 }
 
 fn mark(command: &Command, outcome: &Outcome, recorder: &mut Recorder) {
