@@ -58,3 +58,8 @@ pub mod store;
 
 #[cfg(feature = "store")]
 pub use registry::{Config, Plimsoll};
+
+/// The Rust examples of the page run as documentation tests.
+#[cfg(all(doctest, feature = "store"))]
+#[doc = include_str!("../docs/permissions.md")]
+struct PermissionsPage;

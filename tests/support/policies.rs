@@ -226,8 +226,11 @@ fn leaked(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
+/// What a regular expression means.
+type Meaning = fn(&str) -> bool;
+
 /// Regular expressions, each with what it means.
-const PATTERNS: &[(&str, fn(&str) -> bool)] = &[
+const PATTERNS: &[(&str, Meaning)] = &[
     ("^user:", |text| text.starts_with("user:")),
     ("secret", |text| text.contains("secret")),
     ("[0-9]$", |text| text.ends_with(|c: char| c.is_ascii_digit())),
