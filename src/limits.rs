@@ -90,3 +90,6 @@ pub const SQLITE_WRITES_MAX: usize = 1_024;
 /// Most reads of one SQLite database on blocking threads at once (lists, and point reads that met
 /// a lock); further callers wait. Also the most read connections that are kept open.
 pub const SQLITE_BLOCKING_READS_MAX: usize = 8;
+
+/// Deepest nesting of a JSON text that scripts encode or decode: serde_json's own limit.
+pub const JSON_DEPTH_MAX: usize = 127;

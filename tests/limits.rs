@@ -43,6 +43,7 @@ fn constants() -> BTreeMap<&'static str, u128> {
         ENTRY_ID_PART_BYTES_MAX,
         POLICY_PATTERN_BYTES_MAX,
         JSON_BYTES_MAX,
+        JSON_DEPTH_MAX,
         IDENTIFIER_BYTES_MAX,
         PAYLOAD_BYTES_MAX,
         SQLITE_WRITES_MAX,

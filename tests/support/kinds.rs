@@ -73,7 +73,7 @@ impl Fixture {
 
     /// A handle on the store.
     pub fn acquire(&self) -> StoreHandle {
-        StoreHandle::new(ID, self.store())
+        self.acquire_with_rights(Rights::unrestricted())
     }
 
     /// A handle on the store, for an actor with these rights.
