@@ -19,6 +19,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("value", 0),
     ("check", 1),
     ("kv", 1),
+    ("policy", 1),
     ("json", 3),
     ("json", 3),
     ("sql", 3),

@@ -41,6 +41,7 @@ fn constants() -> BTreeMap<&'static str, u128> {
         CONFIG_NODES_MAX,
         CONFIG_DEPTH_MAX,
         ENTRY_ID_PART_BYTES_MAX,
+        POLICY_PATTERN_BYTES_MAX,
         JSON_BYTES_MAX,
         JSON_DEPTH_MAX,
         IDENTIFIER_BYTES_MAX,

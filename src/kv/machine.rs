@@ -271,6 +271,19 @@ impl StateMachine {
     /// the length of the page, and of the expired, unremoved entries that it passes.
     #[must_use]
     pub fn list(&self, keyspace: &str, query: &ListQuery, now: UnixMillis) -> MachinePage {
+        self.list_where(keyspace, query, now, |_| true)
+    }
+
+    /// As [`StateMachine::list`], of those keys only that a filter lets through: the page is the
+    /// same as if the machine had no others. It costs what it passes over.
+    #[must_use]
+    pub fn list_where(
+        &self,
+        keyspace: &str,
+        query: &ListQuery,
+        now: UnixMillis,
+        admits: impl Fn(&str) -> bool,
+    ) -> MachinePage {
         let now = now.max(self.log_time);
         let start = if query.after.as_slice() >= query.prefix.as_slice() && !query.after.is_empty()
         {
@@ -296,6 +309,11 @@ impl StateMachine {
             }
             if !record.is_live(now) {
                 skipped += usize::from(mutant!("expired rows count towards the page limit"));
+                continue;
+            }
+            if !admits(key.key()) && !mutant!("listing shows what may not be read") {
+                skipped += usize::from(mutant!("denied keys count towards the page limit"));
+                page.has_more |= mutant!("denied keys make a page have more");
                 continue;
             }
             if page.items.len() + skipped >= query.items_max() || bytes >= PAGE_BYTES_MAX {

@@ -125,7 +125,7 @@ fn transact(lua: &Lua, (this, operations): (This, LuaValue)) -> Result<Values, R
 /// Asks again what became of a write with an unknown outcome. That needs client sessions, which
 /// the kinds of store here do not have: their unknown outcomes stay unknown.
 fn resolve(_: &Lua, (this, error): (This, LuaValue)) -> Result<Values, Refusal> {
-    let info = args::open(&this)?.info()?;
+    let handle = args::open(&this)?;
     let is_unknown =
         errors::engine_error(&error).is_some_and(|error| error.outcome() == Some(Outcome::Unknown));
     if !is_unknown {
@@ -135,7 +135,8 @@ fn resolve(_: &Lua, (this, error): (This, LuaValue)) -> Result<Values, Refusal> 
     }
     Err(Error::invalid(format!(
         "{} is a {} store, which can't tell what became of an operation: read the key to find out",
-        info.id, info.backend
+        handle.id(),
+        handle.backend()
     ))
     .into())
 }

@@ -8,12 +8,14 @@ use std::path::Path;
 use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
+use super::policy;
 use super::problem::{Origin, Refusal};
 #[cfg(feature = "sql")]
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
 use super::suggest::did_you_mean;
+use crate::policy::Policy;
 #[cfg(feature = "sql")]
 use crate::sql::SqliteOptions;
 use crate::store::MemoryOptions;
@@ -33,6 +35,8 @@ pub struct RegistryEntry {
 pub enum EntryKind {
     /// `store.memory`.
     MemoryStore(MemoryOptions),
+    /// `security.policy`.
+    Policy(Policy),
     /// `store.sql`.
     #[cfg(feature = "sql")]
     SqlStore(SqlStoreEntry),
@@ -47,6 +51,7 @@ impl EntryKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::MemoryStore(_) => STORE_MEMORY,
+            Self::Policy(_) => SECURITY_POLICY,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => STORE_SQL,
             #[cfg(feature = "sql")]
@@ -54,11 +59,12 @@ impl EntryKind {
         }
     }
 
-    /// Whether the entry is a store, and no database behind one.
+    /// Whether the entry is a store: no database behind one, no policy.
     #[must_use]
     pub const fn is_store(&self) -> bool {
         match self {
             Self::MemoryStore(_) => true,
+            Self::Policy(_) => false,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => true,
             #[cfg(feature = "sql")]
@@ -101,7 +107,7 @@ impl RegistryEntry {
     pub(super) fn reference(&self) -> Option<&Reference> {
         match &self.kind {
             EntryKind::SqlStore(entry) => Some(entry.reference()),
-            EntryKind::MemoryStore(_) | EntryKind::SqliteDatabase(_) => None,
+            EntryKind::MemoryStore(_) | EntryKind::Policy(_) | EntryKind::SqliteDatabase(_) => None,
         }
     }
 }
@@ -195,6 +201,7 @@ fn read_kind(
 ) -> Option<EntryKind> {
     let parsed = match kind {
         STORE_MEMORY => Some(EntryKind::MemoryStore(memory_store(&mut fields))),
+        SECURITY_POLICY => policy::read(&mut fields).map(EntryKind::Policy),
         #[cfg(feature = "sql")]
         STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
         #[cfg(feature = "sql")]
@@ -239,12 +246,16 @@ fn refused_kind(kind: &str) -> String {
 }
 
 const STORE_MEMORY: &str = "store.memory";
+const SECURITY_POLICY: &str = "security.policy";
 const STORE_SQL: &str = "store.sql";
 const DB_SQL_SQLITE: &str = "db.sql.sqlite";
 
 /// The kinds that this build can open.
-const BUILT_KINDS: &[&str] =
-    if cfg!(feature = "sql") { &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE] } else { &[STORE_MEMORY] };
+const BUILT_KINDS: &[&str] = if cfg!(feature = "sql") {
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, SECURITY_POLICY]
+} else {
+    &[STORE_MEMORY, SECURITY_POLICY]
+};
 
 /// The kinds that are ours: they are never skipped as foreign.
 const KINDS: [&str; 8] = [
@@ -255,5 +266,5 @@ const KINDS: [&str; 8] = [
     "store.kv.crdt",
     "db.sql.postgres",
     "kv",
-    "security.policy",
+    SECURITY_POLICY,
 ];

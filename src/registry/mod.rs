@@ -25,6 +25,7 @@ mod entry;
 mod entry_id;
 mod environment;
 mod fields;
+mod policy;
 mod problem;
 #[cfg(feature = "sql")]
 mod references;

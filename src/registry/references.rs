@@ -25,7 +25,7 @@ pub(super) enum Wanted {
 impl Wanted {
     fn accepts(self, kind: &EntryKind) -> bool {
         match self {
-            Self::Database => !kind.is_store(),
+            Self::Database => matches!(kind, EntryKind::SqliteDatabase(_)),
         }
     }
 

@@ -25,6 +25,8 @@ use crate::kv::{
     StateMachine, Write, Written,
 };
 use crate::limits::MEMORY_ENTRIES_DEFAULT;
+use crate::mutant::mutant;
+use crate::policy::Rights;
 use crate::value::{Encoded, Value};
 
 /// Options of a memory store.
@@ -251,11 +253,14 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page> {
-        let page = {
+    async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
+        // On a snapshot: a page that passes over many keys keeps no writer waiting.
+        let (machine, now) = {
             let state = self.read()?;
-            state.machine.list(self.keyspace.as_str(), query, self.clock.now())
+            (state.machine.clone(), self.clock.now())
         };
+        let keyspace = self.keyspace.as_str();
+        let page = machine.list_where(keyspace, query, now, |key| rights.may_read(key));
         let items: Vec<_> =
             page.items.iter().map(|(key, record)| to_entry(key.to_key(), record)).collect();
         let cursor = items.last().map_or_else(String::new, |last| last.key.to_string());
@@ -277,7 +282,7 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn watch(&self, query: &WatchQuery) -> Result<Watch> {
+    async fn watch(&self, query: &WatchQuery, rights: &Rights) -> Result<Watch> {
         // Subscribed before the revision is read: nothing falls between the two.
         let progress = self.progress.subscribe();
         let state = self.read()?;
@@ -292,6 +297,7 @@ impl Store for MemoryStore {
             seen,
             delivered: query.after,
             prefix: query.prefix.clone(),
+            rights: rights.clone(),
         }))
     }
 
@@ -311,6 +317,7 @@ struct MemoryChanges {
     /// The last revision delivered, or where the watch started.
     delivered: Option<Version>,
     prefix: Vec<u8>,
+    rights: Rights,
 }
 
 impl MemoryChanges {
@@ -323,7 +330,7 @@ impl MemoryChanges {
         };
         for change in changes {
             self.seen = change.revision;
-            if let Some(change) = filtered(change, &self.prefix, self.epoch) {
+            if let Some(change) = filtered(change, &self.prefix, &self.rights, self.epoch) {
                 self.delivered = Some(change.revision);
                 return Ok(Some(change));
             }
@@ -348,12 +355,15 @@ impl ChangeSource for MemoryChanges {
     }
 }
 
-/// The part of a change that a watch asks for, if there is any.
-fn filtered(change: &RevisionChange, prefix: &[u8], epoch: u64) -> Option<Change> {
+/// The part of a change that a watch asks for and may tell, if there is any.
+fn filtered(change: &RevisionChange, prefix: &[u8], rights: &Rights, epoch: u64) -> Option<Change> {
     let events: Vec<_> = change
         .events
         .iter()
         .filter(|event| event.key.key().as_bytes().starts_with(prefix))
+        .filter(|event| {
+            rights.may_read(event.key.key()) || mutant!("watch tells changes that may not be read")
+        })
         .map(crate::kv::KeyEvent::to_event)
         .collect();
     let revision = Version::Numbered { epoch, revision: change.revision };
