@@ -31,12 +31,12 @@ pub fn parse(text: &[u8]) -> Result<Option<Value>> {
     Ok(from_json(json))
 }
 
-/// Writes a value as JSON text on one line.
+/// Writes a value as JSON text on one line; `name` is what messages call it.
 ///
 /// # Errors
 /// `INVALID`, naming the path, for what JSON cannot carry.
-pub fn to_text(value: &Value) -> Result<String> {
-    Ok(to_json(value)?.to_string())
+pub fn to_text(name: &str, value: &Value) -> Result<String> {
+    Ok(to_json(name, value)?.to_string())
 }
 
 fn from_json(json: Json) -> Option<Value> {
@@ -65,10 +65,10 @@ fn from_number(number: &Number) -> Value {
     }
 }
 
-fn to_json(value: &Value) -> Result<Json> {
+fn to_json(name: &str, value: &Value) -> Result<Json> {
     convert(value).map_err(|problem| {
         let path: String = problem.path.into_iter().rev().collect();
-        Error::invalid(format!("value{path}: {}", problem.what))
+        Error::invalid(format!("{name}{path}: {}", problem.what))
     })
 }
 

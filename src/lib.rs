@@ -38,10 +38,11 @@ pub mod value;
 // Floor 1: the machines, the specification that checks them, and who may do what.
 pub mod check;
 pub mod kv;
+pub mod namespaces;
 pub mod policy;
 
 // Floor 3: adapters.
-#[cfg(feature = "lua")]
+#[cfg(feature = "store")]
 pub mod json;
 #[cfg(feature = "sql")]
 pub mod sql;

@@ -93,3 +93,27 @@ pub const SQLITE_BLOCKING_READS_MAX: usize = 8;
 
 /// Deepest nesting of a JSON text that scripts encode or decode: serde_json's own limit.
 pub const JSON_DEPTH_MAX: usize = 127;
+
+/// Longest name of a namespace of the `KV` API under which something is put, in bytes.
+pub const KV_NAMESPACE_BYTES_MAX: usize = 512;
+
+/// Longest key that is put in a namespace of the `KV` API, in bytes. A store that namespaces are
+/// bound to holds shorter ones: [`KEY_BYTES_MAX`] is for the encoded form.
+pub const KV_KEY_BYTES_MAX: usize = 1_024;
+
+/// Largest value that is put in a namespace of the `KV` API, in bytes. In a store that namespaces
+/// are bound to [`VALUE_BYTES_MAX`] is the limit.
+pub const KV_VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// Largest metadata that is put in a namespace of the `KV` API, in bytes of JSON.
+pub const KV_METADATA_BYTES_MAX: usize = 1 << 20;
+
+/// Keys on a page of the `KV` API when `limit` is absent.
+pub const KV_PAGE_KEYS_DEFAULT: usize = 1_000;
+
+/// Most keys on a page of the `KV` API; a larger `limit` is cut to it.
+pub const KV_PAGE_KEYS_MAX: usize = 10_000;
+
+/// A page of the `KV` API ends once names and metadata add up to this many bytes: a full page of
+/// the longest names fits.
+pub const KV_PAGE_BYTES_MAX: usize = 16 << 20;

@@ -172,7 +172,7 @@ const ENTRIES: &[Row] = &[
     (
         "  - name: a\n    kind: http.service\n    port: 80\n",
         &[
-            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, db.sql.sqlite, security.policy)",
+            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, db.sql.sqlite, kv, security.policy)",
         ],
     ),
     (
@@ -188,7 +188,6 @@ const ENTRIES: &[Row] = &[
         "  - name: a\n    kind: db.sql.postgres\n",
         &["db.sql.postgres is not supported by this build"],
     ),
-    ("  - name: a\n    kind: kv\n", &["kv is not supported by this build"]),
     (
         "  - name: a\n    kind: store.memory\n    lifecycle: true\n",
         &[

@@ -20,7 +20,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("check", 1),
     ("kv", 1),
     ("policy", 1),
-    ("json", 3),
+    ("namespaces", 1),
     ("json", 3),
     ("sql", 3),
     ("store", 5),

@@ -48,6 +48,13 @@ fn constants() -> BTreeMap<&'static str, u128> {
         PAYLOAD_BYTES_MAX,
         SQLITE_WRITES_MAX,
         SQLITE_BLOCKING_READS_MAX,
+        KV_NAMESPACE_BYTES_MAX,
+        KV_KEY_BYTES_MAX,
+        KV_VALUE_BYTES_MAX,
+        KV_METADATA_BYTES_MAX,
+        KV_PAGE_KEYS_DEFAULT,
+        KV_PAGE_KEYS_MAX,
+        KV_PAGE_BYTES_MAX,
     ]
 }
 

@@ -41,6 +41,9 @@ pub enum Command {
     Delete(DeleteArgs),
     /// List entries in key order
     List(ListArgs),
+    /// Copy the entries of a store or a namespace to another
+    #[command(after_help = COPY_EXAMPLES)]
+    Copy(CopyArgs),
     /// Tell what a store is and what it supports
     Info(InfoArgs),
     /// Check a configuration without opening anything
@@ -132,7 +135,7 @@ pub struct KeyArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub format: FormatArgs,
-    /// The store's id, such as app:cache
+    /// The store's id, such as app:cache, or kv:NAMESPACE for a namespace of KV
     pub store: String,
     /// The key
     pub key: String,
@@ -144,9 +147,16 @@ pub struct ValueArgs {
     /// The value, a string (JSON with --json); `-` reads it from standard input
     #[arg(allow_hyphen_values = true)]
     pub value: OsString,
-    /// Seconds until the entry expires; fractions are allowed, 0 means never
+    /// Seconds until the entry expires; fractions are allowed. 0 means never, but in a namespace
+    /// of KV at once
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub ttl: Option<f64>,
+    /// In a namespace of KV: the Unix time at which the entry expires, in seconds
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub expiration: Option<f64>,
+    /// In a namespace of KV: a JSON object or array to keep with the value
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub metadata: Option<String>,
 }
 
 /// `plimsoll set`.
@@ -190,17 +200,37 @@ pub struct ListArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub format: FormatArgs,
-    /// The store's id, such as app:cache
+    /// The store's id, such as app:cache, or kv:NAMESPACE for a namespace of KV
     pub store: String,
     /// Only keys that start with this, taken literally
     #[arg(long, default_value = "")]
     pub prefix: String,
-    /// Only keys after this one
+    /// Only keys after this one; of a namespace, the cursor of the page before
     #[arg(long, default_value = "", value_name = "KEY")]
     pub after: String,
-    /// Most entries on the page; 0 means 100, at most 1000
+    /// Most entries on the page; 0 means 100, at most 1000; in a namespace of KV 1000 and 10000
     #[arg(long, default_value_t = 0, value_name = "N", allow_hyphen_values = true)]
     pub limit: usize,
+}
+
+/// `plimsoll copy`.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// What is read: a store's id, or kv:NAMESPACE
+    pub from: String,
+    /// What is written: a store's id, or kv:NAMESPACE
+    pub to: String,
+    /// Only keys that start with this, taken literally
+    #[arg(long, default_value = "")]
+    pub prefix: String,
+    /// Go on where an earlier copy ended, as it said
+    #[arg(long, default_value = "", value_name = "CURSOR")]
+    pub after: String,
+    /// Read everything, tell what would be copied, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `plimsoll info`.
@@ -232,10 +262,19 @@ Examples:
   plimsoll get app:records user:123
   plimsoll put app:records config '{\"debug\": true}' --json
   plimsoll list app:records --prefix user: --json
+  plimsoll put kv:sessions abc data --ttl 3600 --metadata '{\"user\": 1}'
   plimsoll run script.lua one two
 
 Exit codes: 0 done, 1 absent or condition failed (or a script failed), 2 wrong usage,
 3 store unavailable";
+
+const COPY_EXAMPLES: &str = "\
+Examples:
+  plimsoll copy kv:sessions app:records --dry-run
+  plimsoll copy kv:blog kv:blog-backup
+  plimsoll copy app:records kv:records --prefix user: --after user:4711
+
+Each entry is read back after it was written. The time to live stays, versions are new.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

@@ -37,6 +37,8 @@ pub(super) type Values = (LuaValue, LuaValue);
 #[derive(Clone)]
 pub(super) struct Calls {
     wrap: Function,
+    wrap_pair: Function,
+    wrap_silent: Function,
     wrap_stream: Function,
     read_only: Function,
 }
@@ -61,6 +63,8 @@ impl Calls {
     fn new(glue: &Table) -> mlua::Result<Self> {
         Ok(Self {
             wrap: glue.get("wrap")?,
+            wrap_pair: glue.get("wrap_pair")?,
+            wrap_silent: glue.get("wrap_silent")?,
             wrap_stream: glue.get("wrap_stream")?,
             read_only: glue.get("read_only")?,
         })
@@ -73,6 +77,34 @@ impl Calls {
         F: Fn(&Lua, A) -> Result<Values, Refusal> + Send + 'static,
     {
         self.wrap.call(rust_half(lua, style, half)?)
+    }
+
+    /// As [`Calls::function`], for a half that answers two values as a table, or nil for two nils.
+    pub(super) fn pair_function<A, F>(
+        &self,
+        lua: &Lua,
+        style: Style,
+        half: F,
+    ) -> mlua::Result<Function>
+    where
+        A: FromLuaMulti,
+        F: Fn(&Lua, A) -> Result<Values, Refusal> + Send + 'static,
+    {
+        self.wrap_pair.call(rust_half(lua, style, half)?)
+    }
+
+    /// As [`Calls::function`], for a half whose result scripts do not see.
+    pub(super) fn silent_function<A, F>(
+        &self,
+        lua: &Lua,
+        style: Style,
+        half: F,
+    ) -> mlua::Result<Function>
+    where
+        A: FromLuaMulti,
+        F: Fn(&Lua, A) -> Result<Values, Refusal> + Send + 'static,
+    {
+        self.wrap_silent.call(rust_half(lua, style, half)?)
     }
 
     /// As [`Calls::function`], for a half that answers an iterator with a `__close`: in a `for` it
@@ -132,6 +164,8 @@ impl Style {
     pub(super) const WRITE: Self = Self { failure: Failure::Nil, is_write: true };
     /// Errors are raised.
     pub(super) const RAISE: Self = Self { failure: Failure::Raise, is_write: false };
+    /// Errors are raised, and every error has an outcome.
+    pub(super) const RAISE_WRITE: Self = Self { failure: Failure::Raise, is_write: true };
 
     /// The error with its outcome stated, if it is one of a write: what nobody has stated deeper
     /// happened before anything was written.

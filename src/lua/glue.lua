@@ -45,6 +45,24 @@ local function wrap(call)
   end
 end
 
+-- As wrap, for a call that answers two values, the first of which may be nil: as a table of both.
+local function wrap_pair(call)
+  local get = wrap(call)
+  return function(a, b, c, d)
+    local pair = get(a, b, c, d)
+    if pair == nil then return nil, nil end
+    return pair[1], pair[2]
+  end
+end
+
+-- As wrap, for a call that answers nothing.
+local function wrap_silent(call)
+  local run = wrap(call)
+  return function(a, b, c, d)
+    run(a, b, c, d)
+  end
+end
+
 -- As wrap, for a call that answers a stream of `for`: Lua closes the fourth value when the loop
 -- ends, however it does.
 local function wrap_stream(call)
@@ -108,4 +126,10 @@ local function read_only(name, values)
   })
 end
 
-return { wrap = wrap, wrap_stream = wrap_stream, read_only = read_only }
+return {
+  wrap = wrap,
+  wrap_pair = wrap_pair,
+  wrap_silent = wrap_silent,
+  wrap_stream = wrap_stream,
+  read_only = read_only,
+}

@@ -23,12 +23,13 @@ use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
+use crate::namespaces::Namespaces;
 use crate::policy::{Actor, Permission, Policies, Rights, Subject};
 #[cfg(feature = "sql")]
 use crate::sql::{SqliteDatabase, SqliteFile, SqliteOptions};
 #[cfg(feature = "sql")]
 use crate::store::SqlStore;
-use crate::store::{MemoryStore, Store, StoreHandle};
+use crate::store::{BoundStore, MemoryStore, Store, StoreHandle, WallClock};
 
 /// An engine on a configuration, used by an actor. Clones share the engine.
 ///
@@ -136,6 +137,19 @@ impl Plimsoll {
         Ok(StoreHandle::with_rights(id, store, rights))
     }
 
+    /// The namespaces of `KV` in the store that the entry of kind `kv` names; none if there is no
+    /// such entry. The store is opened by the first call that needs it.
+    #[must_use]
+    pub fn namespaces(&self) -> Option<Namespaces> {
+        let store = self.config().kv()?.store().clone();
+        let engine = self.clone();
+        let backend = BoundStore::acquiring(move || {
+            let (engine, store) = (engine.clone(), store.clone());
+            Box::pin(async move { engine.store(store.as_str()).await })
+        });
+        Some(Namespaces::new(backend, Arc::new(WallClock::new())))
+    }
+
     /// Ends background work and closes databases; any number of times. A handle that is still held
     /// then answers as its store does once that is closed.
     pub async fn close(&self) {
@@ -182,7 +196,11 @@ impl Inner {
         if let Some(database) = self.databases.get(entry.id()) {
             return database.check().await.map_err(|error| in_entry(entry, error));
         }
-        self.store(entry).await.map(|_| ())
+        let store = match entry.kind() {
+            EntryKind::Kv(kv) => self.config.entry(kv.store().as_str()).unwrap_or(entry),
+            _ => entry,
+        };
+        self.store(store).await.map(|_| ())
     }
 
     /// The store of an entry, opened now if it was not before.
@@ -206,6 +224,7 @@ impl Inner {
             EntryKind::Policy(_) => Err(no_store(entry)),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
+            EntryKind::Kv(_) => Err(no_store(entry)),
         }
     }
 
@@ -248,7 +267,10 @@ fn databases(config: &Config) -> BTreeMap<EntryId, Arc<SqliteDatabase>> {
         EntryKind::SqliteDatabase(options) => {
             Some((entry.id().clone(), SqliteDatabase::open(options.clone())))
         }
-        EntryKind::MemoryStore(_) | EntryKind::Policy(_) | EntryKind::SqlStore(_) => None,
+        EntryKind::MemoryStore(_)
+        | EntryKind::Policy(_)
+        | EntryKind::SqlStore(_)
+        | EntryKind::Kv(_) => None,
     };
     config.entries().iter().filter_map(database).collect()
 }

@@ -8,9 +8,9 @@ use std::path::Path;
 use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
+use super::kv::{self, KvEntry};
 use super::policy;
 use super::problem::{Origin, Refusal};
-#[cfg(feature = "sql")]
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
@@ -43,6 +43,8 @@ pub enum EntryKind {
     /// `db.sql.sqlite`.
     #[cfg(feature = "sql")]
     SqliteDatabase(SqliteOptions),
+    /// `kv`.
+    Kv(KvEntry),
 }
 
 impl EntryKind {
@@ -56,6 +58,7 @@ impl EntryKind {
             Self::SqlStore(_) => STORE_SQL,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => DB_SQL_SQLITE,
+            Self::Kv(_) => KV,
         }
     }
 
@@ -69,7 +72,15 @@ impl EntryKind {
             Self::SqlStore(_) => true,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => false,
+            Self::Kv(_) => false,
         }
+    }
+
+    /// Whether the entry is a database with tables of stores.
+    #[cfg(feature = "sql")]
+    #[must_use]
+    pub const fn is_database(&self) -> bool {
+        matches!(self, Self::SqliteDatabase(_))
     }
 }
 
@@ -103,11 +114,14 @@ impl RegistryEntry {
     }
 
     /// The entry that this one needs.
-    #[cfg(feature = "sql")]
     pub(super) fn reference(&self) -> Option<&Reference> {
         match &self.kind {
+            #[cfg(feature = "sql")]
             EntryKind::SqlStore(entry) => Some(entry.reference()),
-            EntryKind::MemoryStore(_) | EntryKind::Policy(_) | EntryKind::SqliteDatabase(_) => None,
+            #[cfg(feature = "sql")]
+            EntryKind::SqliteDatabase(_) => None,
+            EntryKind::MemoryStore(_) | EntryKind::Policy(_) => None,
+            EntryKind::Kv(entry) => Some(entry.reference()),
         }
     }
 }
@@ -206,6 +220,7 @@ fn read_kind(
         STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
         #[cfg(feature = "sql")]
         DB_SQL_SQLITE => sql::read_sqlite(&mut fields, folder).map(EntryKind::SqliteDatabase),
+        KV => kv::read(&mut fields).map(EntryKind::Kv),
         _ => {
             // The fields of a kind that is not read mean nothing here.
             fields.report(kind_origin, refused_kind(kind));
@@ -249,12 +264,13 @@ const STORE_MEMORY: &str = "store.memory";
 const SECURITY_POLICY: &str = "security.policy";
 const STORE_SQL: &str = "store.sql";
 const DB_SQL_SQLITE: &str = "db.sql.sqlite";
+const KV: &str = "kv";
 
 /// The kinds that this build can open.
 const BUILT_KINDS: &[&str] = if cfg!(feature = "sql") {
-    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, SECURITY_POLICY]
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, KV, SECURITY_POLICY]
 } else {
-    &[STORE_MEMORY, SECURITY_POLICY]
+    &[STORE_MEMORY, KV, SECURITY_POLICY]
 };
 
 /// The kinds that are ours: they are never skipped as foreign.
@@ -265,6 +281,6 @@ const KINDS: [&str; 8] = [
     "store.kv.raft",
     "store.kv.crdt",
     "db.sql.postgres",
-    "kv",
+    KV,
     SECURITY_POLICY,
 ];

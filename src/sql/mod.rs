@@ -47,7 +47,7 @@ use crate::value::Value;
 
 pub use identifier::Identifier;
 pub use schema::TableNames;
-pub use sqlite::{SqliteDatabase, SqliteFile, SqliteOptions, Synchronous};
+pub use sqlite::{SqliteDatabase, SqliteFile, SqliteNamespaces, SqliteOptions, Synchronous};
 
 /// Whose clock decides which rows have expired.
 #[derive(Clone, Default)]

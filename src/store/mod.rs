@@ -17,6 +17,7 @@
 //!    the handle adds that one.
 //! 6. Only what [`Info`] claims is called with: the handle refuses the rest.
 
+mod bound;
 mod clock;
 mod handle;
 mod info;
@@ -32,7 +33,8 @@ use crate::error::Result;
 use crate::policy::Rights;
 use crate::value::Value;
 
-pub use clock::SystemClock;
+pub use bound::{Acquiring, BoundStore};
+pub use clock::{SystemClock, WallClock};
 pub use handle::StoreHandle;
 pub use info::{Backend, Consistency, Info};
 pub use memory::{MemoryOptions, MemoryStore};

@@ -117,7 +117,8 @@ pub fn show(value: &Value) -> String {
     }
 }
 
-fn replace_print(lua: &Lua, printed: Arc<Mutex<Vec<u8>>>) {
+/// Makes `print` write where a test can read it.
+pub fn replace_print(lua: &Lua, printed: Arc<Mutex<Vec<u8>>>) {
     let write = lua
         .create_function(move |_, text: plimsoll::lua::mlua::LuaString| {
             printed
