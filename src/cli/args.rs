@@ -230,7 +230,7 @@ Examples:
   plimsoll demo
   plimsoll set app:records user:123 Alice --ttl 3600
   plimsoll get app:records user:123
-  plimsoll put app:records config '{\"debug\": true}' --json --if-absent
+  plimsoll put app:records config '{\"debug\": true}' --json
   plimsoll list app:records --prefix user: --json
   plimsoll run script.lua one two
 
