@@ -292,6 +292,29 @@ async fn a_listing_scans_on_until_its_page_is_full() {
     assert_eq!((keys(&none), none.cursor.as_str(), none.has_more), (vec![], "", false));
 }
 
+/// A page may have to pass over many keys. Meanwhile the host's other tasks go on.
+#[tokio::test]
+async fn a_long_listing_does_not_block_the_runtime() {
+    let engine = engine(USERS_ONLY).await;
+    let (ann, root) = handles(&engine).await;
+    let is_ready_at_once = async |store: &StoreHandle| {
+        let query = ListQuery::new();
+        let mut list = std::pin::pin!(store.list(&query));
+        let first =
+            std::future::poll_fn(|context| std::task::Poll::Ready(list.as_mut().poll(context)));
+        let is_ready = first.await.is_ready();
+        if !is_ready {
+            assert_eq!(list.await.unwrap().items.len(), 1);
+        }
+        is_ready
+    };
+    assert!(is_ready_at_once(&ann).await);
+    for i in 0..1_000 {
+        root.set(&format!("secret:{i}"), 1, None).await.unwrap();
+    }
+    assert!(!is_ready_at_once(&ann).await);
+}
+
 #[tokio::test]
 async fn a_watch_tells_the_changes_of_keys_that_may_be_read() {
     let engine = engine(USERS_ONLY).await;

@@ -36,6 +36,12 @@ impl Rights {
         Self(Some(Arc::new(Inner { actor, resource, policies })))
     }
 
+    /// Whether there are policies at all, so that something may be denied.
+    #[must_use]
+    pub const fn are_restricted(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether a permission is given. For a key that is not known yet: whether it may be.
     #[must_use]
     pub fn allow(&self, permission: Permission, subject: Subject<'_>) -> bool {
