@@ -20,13 +20,11 @@ use serde_json::{Map, Number, Value as Json};
 use crate::error::{Error, Result};
 use crate::value::{Table, TableKey, Value};
 
-/// Deepest nesting that a text can have: serde_json's own limit.
-pub const JSON_DEPTH_MAX: usize = 127;
-
 /// Parses a text; none for `null`.
 ///
 /// # Errors
-/// `INVALID` if the text is no JSON, naming line and column.
+/// `INVALID` if the text is no JSON or is nested deeper than
+/// [`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX), naming line and column.
 pub fn parse(text: &[u8]) -> Result<Option<Value>> {
     let json = serde_json::from_slice(text)
         .map_err(|error| Error::invalid(format!("this is no JSON: {error}")))?;

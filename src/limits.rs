@@ -70,6 +70,9 @@ pub const CONFIG_DEPTH_MAX: usize = 64;
 /// Longest namespace and longest name of an entry id, in bytes each.
 pub const ENTRY_ID_PART_BYTES_MAX: usize = 128;
 
+/// Longest regular expression in a condition of a policy, in bytes.
+pub const POLICY_PATTERN_BYTES_MAX: usize = 1_024;
+
 /// Largest table that `json.encode` takes, in bytes of its canonical encoding.
 pub const JSON_BYTES_MAX: usize = 64 << 20;
 
@@ -87,6 +90,9 @@ pub const SQLITE_WRITES_MAX: usize = 1_024;
 /// Most reads of one SQLite database on blocking threads at once (lists, and point reads that met
 /// a lock); further callers wait. Also the most read connections that are kept open.
 pub const SQLITE_BLOCKING_READS_MAX: usize = 8;
+
+/// Deepest nesting of a JSON text that scripts encode or decode: serde_json's own limit.
+pub const JSON_DEPTH_MAX: usize = 127;
 
 /// Longest name of a namespace of the `KV` API under which something is put, in bytes.
 pub const KV_NAMESPACE_BYTES_MAX: usize = 512;

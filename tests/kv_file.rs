@@ -3,6 +3,7 @@
 #![cfg(feature = "sql")]
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,55 +180,62 @@ async fn get_error(namespace: &Namespace) -> Error {
     namespace.get(b"empty").await.unwrap_err()
 }
 
-/// Rows as other programs may have left them. `LONG` stands for a name over every limit.
-const ODD_ROWS: &str = "
-INSERT INTO kv VALUES
-    ('ns', '', 'text value', NULL, NULL),
-    ('ns', 'integer', 42, NULL, NULL),
-    ('ns', 'float', 1.5, NULL, NULL),
-    ('ns', 7, x'07', NULL, NULL),
-    ('ns', x'62ff', x'08', NULL, NULL),
-    (CAST('ns' AS BLOB), 'in a blob', x'09', NULL, NULL),
-    (CAST('ns' AS BLOB), x'00', x'0a', NULL, NULL),
-    ('ns', 'LONG', x'0b', NULL, NULL),
-    ('ns', 'no json', x'0c', '{not json', NULL),
-    ('ns', 'blob metadata', x'0d', x'ff', NULL),
-    ('ns', 'number metadata', x'0e', 5, NULL),
-    ('ns', 'ends within', x'0f', NULL, 1700000000.5),
-    ('ns', 'ended', x'10', NULL, 1699999999.5),
-    ('ns', 'ends never', x'11', NULL, 'soon'),
-    ('ns', 'as text', x'12', NULL, '1700000001'),
-    ('ns', 'negative', x'13', NULL, -5),
-    ('ns', 'zero', x'14', NULL, 0),
-    ('ns', NULL, x'15', NULL, NULL),
-    (NULL, 'k', x'16', NULL, NULL),
-    ('LONG', 'k', x'17', NULL, NULL)";
+/// Rows of every form that the schema lets other programs write.
+fn insert_whatever(other: &Connection, long: &str) {
+    other
+        .execute_batch(&format!(
+            "INSERT INTO kv VALUES
+                 ('ns', '', 'text value', NULL, NULL),
+                 ('ns', 'integer', 42, NULL, NULL),
+                 ('ns', 'float', 1.5, NULL, NULL),
+                 ('ns', 7, x'07', NULL, NULL),
+                 ('ns', x'62ff', x'08', NULL, NULL),
+                 (CAST('ns' AS BLOB), 'in a blob', x'09', NULL, NULL),
+                 (CAST('ns' AS BLOB), x'00', x'0a', NULL, NULL),
+                 ('ns', '{long}', x'0b', NULL, NULL),
+                 ('ns', 'no json', x'0c', '{{not json', NULL),
+                 ('ns', 'blob metadata', x'0d', x'ff', NULL),
+                 ('ns', 'number metadata', x'0e', 5, NULL),
+                 ('ns', 'ends within', x'0f', NULL, {NOW}.5),
+                 ('ns', 'ended', x'10', NULL, {NOW} - 0.5),
+                 ('ns', 'ends never', x'11', NULL, 'soon'),
+                 ('ns', 'as text', x'12', NULL, '{}'),
+                 ('ns', 'negative', x'13', NULL, -5),
+                 ('ns', 'zero', x'14', NULL, 0),
+                 ('ns', NULL, x'15', NULL, NULL),
+                 (NULL, 'k', x'16', NULL, NULL),
+                 ('{long}', 'k', x'17', NULL, NULL)",
+            NOW + 1,
+        ))
+        .unwrap();
+}
 
-/// What they are: the present ones of the namespace `ns`, in order.
-type Odd = (&'static [u8], &'static [u8], Option<&'static [u8]>, Option<i64>);
-const ODD_ENTRIES: [Odd; 14] = [
-    (b"", b"text value", None, None),
-    (b"\0", b"\x0a", None, None),
-    (b"7", b"\x07", None, None),
-    (b"LONG", b"\x0b", None, None),
-    (b"as text", b"\x12", None, Some(1_700_000_001)),
-    (b"blob metadata", b"\x0d", Some(b"\xff"), None),
-    (b"b\xff", b"\x08", None, None),
-    (b"ends never", b"\x11", None, None),
-    (b"ends within", b"\x0f", None, Some(1_700_000_001)),
-    (b"float", b"1.5", None, None),
-    (b"in a blob", b"\x09", None, None),
-    (b"integer", b"42", None, None),
-    (b"no json", b"\x0c", Some(b"{not json"), None),
-    (b"number metadata", b"\x0e", Some(b"5"), None),
-];
+/// A row as it must be read: value, metadata, expiration.
+type Expected<'a> = (&'a [u8], Option<&'a [u8]>, Option<i64>);
 
 #[tokio::test]
 async fn whatever_a_file_holds_is_readable_and_listable() {
-    let long = "L".repeat(5_000);
+    let long = "k".repeat(5_000);
     let fixture = Fixture::existing();
-    fixture.other_program().execute_batch(&ODD_ROWS.replace("LONG", &long)).unwrap();
+    insert_whatever(&fixture.other_program(), &long);
     let namespace = fixture.namespace(b"ns").await;
+    let far = i64::try_from(NOW + 1).unwrap();
+    let expected: BTreeMap<&[u8], Expected<'_>> = BTreeMap::from([
+        (&b""[..], (&b"text value"[..], None, None)),
+        (b"integer", (b"42", None, None)),
+        (b"float", (b"1.5", None, None)),
+        (b"7", (b"\x07", None, None)),
+        (b"b\xff", (b"\x08", None, None)),
+        (b"in a blob", (b"\x09", None, None)),
+        (b"\0", (b"\x0a", None, None)),
+        (long.as_bytes(), (b"\x0b", None, None)),
+        (b"no json", (b"\x0c", Some(&b"{not json"[..]), None)),
+        (b"blob metadata", (b"\x0d", Some(b"\xff"), None)),
+        (b"number metadata", (b"\x0e", Some(b"5"), None)),
+        (b"ends within", (b"\x0f", None, Some(far))),
+        (b"ends never", (b"\x11", None, None)),
+        (b"as text", (b"\x12", None, Some(far))),
+    ]);
     for limit in [1.0, 3.0, 100.0] {
         let (mut listed, mut cursor) = (Vec::new(), None);
         loop {
@@ -239,27 +247,27 @@ async fn whatever_a_file_holds_is_readable_and_listable() {
                 break;
             }
         }
-        assert_eq!(listed.len(), ODD_ENTRIES.len(), "{listed:?}");
-        for (row, (name, value, metadata, expiration)) in listed.iter().zip(ODD_ENTRIES) {
-            assert_eq!(row.name, if name == b"LONG" { long.as_bytes() } else { name });
-            assert_eq!((row.metadata.as_deref(), row.expiration), (metadata, expiration));
+        let keys: Vec<_> = listed.iter().map(|row| &row.name[..]).collect();
+        assert_eq!(keys, expected.keys().copied().collect::<Vec<_>>(), "{limit}");
+        for row in &listed {
             let record = namespace.get(&row.name).await.unwrap().unwrap();
+            let (value, metadata, expiration) = expected[&row.name[..]];
             assert_eq!(record.value, value, "{row:?}");
-            assert_eq!((record.metadata.as_deref(), record.expiration), (metadata, expiration));
+            assert_eq!((row.metadata.as_deref(), row.expiration), (metadata, expiration));
+            assert_eq!((record.metadata, record.expiration), (row.metadata.clone(), expiration));
         }
     }
     for absent in [&b"ended"[..], b"negative", b"zero", b"k"] {
         assert_eq!(get(&namespace, absent).await, None);
     }
-    namespace.delete(long.as_bytes()).await.unwrap();
-    assert_eq!(get(&namespace, long.as_bytes()).await, None);
-
     // A name over the limit names what the file holds, and nothing else.
     let namespaces = fixture.namespaces();
     let longer = namespaces.namespace(long.as_bytes()).await.unwrap();
     assert_eq!(get(&longer, b"k").await.unwrap(), b"\x17");
     assert_eq!(put(&longer, "new", "v").await.unwrap_err().kind(), ErrorKind::Invalid);
     assert!(namespaces.namespace(&[b'x'; 5_000]).await.is_err());
+    namespace.delete(long.as_bytes()).await.unwrap();
+    assert_eq!(get(&namespace, long.as_bytes()).await, None);
 }
 
 #[tokio::test]

@@ -3,8 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+
+use crate::json;
+use crate::policy::Actor;
+use crate::value::Value;
 
 /// A formally tested key-value engine.
 #[derive(Debug, Parser)]
@@ -58,9 +63,46 @@ pub struct ConfigArgs {
     #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub config: Option<PathBuf>,
 
-    /// The name under which policies are checked; it has no effect without policies
-    #[arg(long, value_name = "NAME")]
-    pub actor: Option<String>,
+    #[command(flatten)]
+    pub actor: ActorArgs,
+}
+
+/// On whose behalf the command is run, as the policies of the configuration see it.
+#[derive(Debug, Args)]
+pub struct ActorArgs {
+    /// The actor whose rights are checked; without it only policies for everyone allow anything.
+    /// It has no effect without policies
+    #[arg(long = "actor", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub name: Option<String>,
+
+    /// A group that the actor is in; may be given several times
+    #[arg(long = "actor-group", value_name = "GROUP", requires = "name")]
+    pub groups: Vec<String>,
+
+    /// What conditions find as actor.meta.KEY: JSON, or else a string; may be given several times
+    #[arg(long = "actor-meta", value_name = "KEY=VALUE", requires = "name", value_parser = parse_meta)]
+    pub meta: Vec<(String, Value)>,
+}
+
+impl ActorArgs {
+    /// The actor that the arguments describe.
+    pub fn to_actor(&self) -> Actor {
+        let actor = Actor::new(self.name.as_deref().unwrap_or_default());
+        let actor = self.groups.iter().fold(actor, |actor, group| actor.with_group(group));
+        self.meta.iter().fold(actor, |actor, (name, value)| actor.with_meta(name, value.clone()))
+    }
+}
+
+/// Reads `KEY=VALUE`.
+fn parse_meta(argument: &str) -> Result<(String, Value), String> {
+    match argument.split_once('=') {
+        Some((name, text)) if !name.is_empty() => {
+            let value = json::parse(text.as_bytes()).unwrap_or_else(|_| Some(text.into()));
+            let value = value.ok_or("null is no value; leave the argument out")?;
+            Ok((name.to_owned(), value))
+        }
+        _ => Err("write KEY=VALUE, such as role=editor".to_owned()),
+    }
 }
 
 /// How results are printed and values are read.
@@ -218,7 +260,7 @@ Examples:
   plimsoll demo
   plimsoll set app:records user:123 Alice --ttl 3600
   plimsoll get app:records user:123
-  plimsoll put app:records config '{\"debug\": true}' --json --if-absent
+  plimsoll put app:records config '{\"debug\": true}' --json
   plimsoll list app:records --prefix user: --json
   plimsoll put kv:sessions abc data --ttl 3600 --metadata '{\"user\": 1}'
   plimsoll run script.lua one two

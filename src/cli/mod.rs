@@ -136,5 +136,5 @@ async fn open(args: &ConfigArgs) -> Result<Plimsoll, Error> {
         Some(path) => Config::load(path, LoadOptions::default())?,
         None => Config::builtin("."),
     };
-    Plimsoll::open(config).await
+    Ok(Plimsoll::open(config).await?.as_actor(args.actor.to_actor()))
 }

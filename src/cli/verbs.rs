@@ -37,7 +37,7 @@ impl Session {
 
     /// Says what a write to this store is worth.
     fn warn_if_volatile(&self) {
-        if self.store.info().is_ok_and(|info| info.backend == Backend::Memory) {
+        if self.store.backend() == Backend::Memory {
             let id = self.store.id();
             output::warning(&format!("{id} is in memory: what is written ends with this process"));
         }

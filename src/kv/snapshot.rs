@@ -299,7 +299,7 @@ fn encode_history(writer: &mut Writer, history: &History) {
     writer.count(history.iter().len());
     for change in history.iter() {
         writer.count(change.events.len());
-        for event in &change.events {
+        for event in &*change.events {
             writer.byte(event.kind as u8);
             writer.bytes(event.key.as_bytes());
             if let Some(record) = &event.record {
@@ -319,7 +319,7 @@ fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
     for revision in compacted + 1..=newest {
         let count = reader.count(2, "the number of events")?;
         let events = (0..count).map(|_| decode_event(reader)).collect::<Decoded<_>>()?;
-        history.push(Arc::new(RevisionChange { revision, events }));
+        history.push(RevisionChange { revision, events });
     }
     Ok(history)
 }

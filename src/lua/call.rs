@@ -318,15 +318,13 @@ fn load_glue(lua: &Lua) -> mlua::Result<Table> {
     let now =
         lua.create_function(|lua, left: AnyUserData| Waiting::take(&left)?.finish_now()(lua))?;
     // Set by `glue.lua` where a coroutine's wait turns out to have nobody above who can wait: the
-    // next poll, which follows at once, is the call's last.
+    // next poll, which follows at once, takes it and is the call's last.
     let is_undriven = Arc::new(AtomicBool::new(false));
-    let set_undriven = lua.create_function({
+    let swap_undriven = |value| {
         let is_undriven = Arc::clone(&is_undriven);
-        move |_, ()| {
-            is_undriven.store(true, Ordering::Relaxed);
-            Ok(())
-        }
-    })?;
+        lua.create_function(move |_, ()| Ok(is_undriven.swap(value, Ordering::Relaxed)))
+    };
+    let (set_undriven, take_undriven) = (swap_undriven(true)?, swap_undriven(false)?);
     let wait = lua.create_async_function(move |lua, left: AnyUserData| {
         let is_undriven = Arc::clone(&is_undriven);
         async move {
@@ -351,6 +349,7 @@ fn load_glue(lua: &Lua) -> mlua::Result<Table> {
         wait,
         now,
         set_undriven,
+        take_undriven,
     ))
 }
 

@@ -9,8 +9,8 @@ use super::call::{Calls, Refusal, Style, Values, done};
 use super::errors::type_of;
 use super::value::{self, Purpose};
 use crate::error::{Error, Result};
-use crate::json::{self, JSON_DEPTH_MAX};
-use crate::limits::JSON_BYTES_MAX;
+use crate::json;
+use crate::limits::{JSON_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// Makes the module's table.
 pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {

@@ -9,11 +9,13 @@ use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
 use super::kv::{self, KvEntry};
+use super::policy;
 use super::problem::{Origin, Refusal};
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
 use super::suggest::did_you_mean;
+use crate::policy::Policy;
 #[cfg(feature = "sql")]
 use crate::sql::SqliteOptions;
 use crate::store::MemoryOptions;
@@ -33,6 +35,8 @@ pub struct RegistryEntry {
 pub enum EntryKind {
     /// `store.memory`.
     MemoryStore(MemoryOptions),
+    /// `security.policy`.
+    Policy(Policy),
     /// `store.sql`.
     #[cfg(feature = "sql")]
     SqlStore(SqlStoreEntry),
@@ -49,6 +53,7 @@ impl EntryKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::MemoryStore(_) => STORE_MEMORY,
+            Self::Policy(_) => SECURITY_POLICY,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => STORE_SQL,
             #[cfg(feature = "sql")]
@@ -57,11 +62,12 @@ impl EntryKind {
         }
     }
 
-    /// Whether the entry is a store, and no database behind one.
+    /// Whether the entry is a store: no database behind one, no policy.
     #[must_use]
     pub const fn is_store(&self) -> bool {
         match self {
             Self::MemoryStore(_) => true,
+            Self::Policy(_) => false,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => true,
             #[cfg(feature = "sql")]
@@ -114,7 +120,7 @@ impl RegistryEntry {
             EntryKind::SqlStore(entry) => Some(entry.reference()),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => None,
-            EntryKind::MemoryStore(_) => None,
+            EntryKind::MemoryStore(_) | EntryKind::Policy(_) => None,
             EntryKind::Kv(entry) => Some(entry.reference()),
         }
     }
@@ -209,6 +215,7 @@ fn read_kind(
 ) -> Option<EntryKind> {
     let parsed = match kind {
         STORE_MEMORY => Some(EntryKind::MemoryStore(memory_store(&mut fields))),
+        SECURITY_POLICY => policy::read(&mut fields).map(EntryKind::Policy),
         #[cfg(feature = "sql")]
         STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
         #[cfg(feature = "sql")]
@@ -254,15 +261,16 @@ fn refused_kind(kind: &str) -> String {
 }
 
 const STORE_MEMORY: &str = "store.memory";
+const SECURITY_POLICY: &str = "security.policy";
 const STORE_SQL: &str = "store.sql";
 const DB_SQL_SQLITE: &str = "db.sql.sqlite";
 const KV: &str = "kv";
 
 /// The kinds that this build can open.
 const BUILT_KINDS: &[&str] = if cfg!(feature = "sql") {
-    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, KV]
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, KV, SECURITY_POLICY]
 } else {
-    &[STORE_MEMORY, KV]
+    &[STORE_MEMORY, KV, SECURITY_POLICY]
 };
 
 /// The kinds that are ours: they are never skipped as foreign.
@@ -274,5 +282,5 @@ const KINDS: [&str; 8] = [
     "store.kv.crdt",
     "db.sql.postgres",
     KV,
-    "security.policy",
+    SECURITY_POLICY,
 ];

@@ -28,6 +28,7 @@ mod fields;
 mod kv;
 #[cfg(feature = "sql")]
 mod luat;
+mod policy;
 mod problem;
 mod references;
 mod source;

@@ -41,6 +41,7 @@ use crate::clock::UnixMillis;
 use crate::entry::{Entry, Key, ListQuery, Page, Ttl};
 use crate::error::{Error, Outcome, Result};
 use crate::limits::SQLITE_WRITES_MAX;
+use crate::policy::Rights;
 use crate::value::Value;
 
 pub use self::namespaces::SqliteNamespaces;
@@ -295,9 +296,9 @@ impl SqliteTable {
         }
     }
 
-    pub(super) async fn list(&self, query: &ListQuery) -> Result<Page> {
-        let (plan, query) = (Arc::clone(&self.plan), query.clone());
-        let read = move |connection: &_| reader::list(connection, &plan, &query);
+    pub(super) async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
+        let (plan, query, rights) = (Arc::clone(&self.plan), query.clone(), rights.clone());
+        let read = move |connection: &_| reader::list(connection, &plan, &query, &rights);
         let result = self.database.readers.read_blocking(read).await;
         self.explained(result.map_err(|failure| self.database.to_error(failure))).await
     }

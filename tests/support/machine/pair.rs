@@ -245,7 +245,7 @@ impl Pair {
         same("reply", &outcome.reply, &expected)?;
         let after = Version::Numbered { epoch: self.spec.epoch(), revision: before };
         let made = self.spec.changes_after(after).map_err(|refusal| format!("{refusal:?}"))?;
-        same("change", &outcome.change.as_deref().map(to_revision), &made.first().cloned())?;
+        same("change", &outcome.change.as_ref().map(to_revision), &made.first().cloned())?;
         mark(&command, &outcome, recorder);
         Ok(())
     }
@@ -386,7 +386,7 @@ impl Pair {
 
     fn compare_changes(&self, revision: u64, recorder: &mut Recorder) -> Verdict {
         let found = self.machine.changes_after(revision);
-        let found = found.map(|changes| changes.map(|c| to_revision(c)).collect::<Vec<_>>());
+        let found = found.map(|changes| changes.map(to_revision).collect::<Vec<_>>());
         let version = Version::Numbered { epoch: self.spec.epoch(), revision };
         let expected = self.spec.changes_after(version).ok();
         if expected.is_none() {
@@ -447,7 +447,7 @@ fn mark(command: &Command, outcome: &Outcome, recorder: &mut Recorder) {
             recorder.mark("a transaction fails after its first operation");
         }
     }
-    let expired = outcome.change.iter().flat_map(|change| &change.events);
+    let expired = outcome.change.iter().flat_map(|change| &*change.events);
     let expired = expired.filter(|event| event.kind == EventKind::Expire).count();
     match command.action {
         Action::Advance if expired == REMOVALS_MAX => {
