@@ -393,6 +393,29 @@ async fn a_locked_file_is_unavailable_until_it_is_unlocked() {
     assert_eq!(get(&namespace, b"k").await.unwrap(), b"w");
 }
 
+/// On one thread: a call that blocked the runtime would keep the lock from ever being released.
+#[tokio::test(flavor = "current_thread")]
+async fn a_call_that_waits_for_a_lock_lets_others_go_on() {
+    let fixture = Fixture::existing();
+    let backend = SqliteNamespaces::with_busy_timeout(fixture.path(), Duration::from_secs(5));
+    let clock = Arc::new(ManualClock::new(UnixMillis(NOW * 1_000)));
+    let namespace = Namespaces::new(backend, clock).namespace(b"ns").await.unwrap();
+    let other = fixture.other_program();
+    for round in 0..3 {
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let (read, written, deleted, ()) = tokio::join!(
+            namespace.get(b"absent"),
+            put(&namespace, "k", "v"),
+            namespace.delete(b"other"),
+            async {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                other.execute_batch("COMMIT").unwrap();
+            }
+        );
+        assert_eq!((read, written, deleted), (Ok(None), Ok(()), Ok(())), "{round}");
+    }
+}
+
 #[tokio::test]
 async fn files_that_are_no_kv_are_told_apart_and_left_alone() {
     let row = |statements: &str, message: &'static str| (statements.to_owned(), message);

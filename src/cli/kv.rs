@@ -30,8 +30,7 @@ pub fn check_unambiguous(engine: &Plimsoll, namespace: &str) -> Result<(), Error
     )))
 }
 
-/// Says what a write is worth if the namespaces are kept in a store in memory, and the actor may
-/// know that.
+/// Says what a write is worth if the namespaces are kept in a store in memory.
 pub async fn warn_if_volatile(engine: &Plimsoll) {
     let Some(entry) = engine.config().kv() else {
         return;
@@ -45,9 +44,9 @@ pub async fn warn_if_volatile(engine: &Plimsoll) {
     }
 }
 
-/// Whether a store is gone with this process, as far as the actor may know.
+/// Whether a store is gone with this process.
 pub fn is_volatile(store: &StoreHandle) -> bool {
-    store.info().is_ok_and(|info| info.backend == Backend::Memory)
+    store.backend() == Backend::Memory
 }
 
 /// An open namespace, and what to close after the operation.
