@@ -87,3 +87,12 @@ pub const SQLITE_WRITES_MAX: usize = 1_024;
 /// Most reads of one SQLite database on blocking threads at once (lists, and point reads that met
 /// a lock); further callers wait. Also the most read connections that are kept open.
 pub const SQLITE_BLOCKING_READS_MAX: usize = 8;
+
+/// Most calls of one PostgreSQL database that wait for a connection or run; more are refused.
+pub const POSTGRES_ACCESSES_MAX: usize = 4_096;
+
+/// Most connections to one PostgreSQL database: the largest `max_open` of a pool.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
+
+/// Most statements that a connection to PostgreSQL keeps prepared; eleven for each table.
+pub const POSTGRES_STATEMENTS_MAX: usize = 256;

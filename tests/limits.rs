@@ -46,6 +46,9 @@ fn constants() -> BTreeMap<&'static str, u128> {
         PAYLOAD_BYTES_MAX,
         SQLITE_WRITES_MAX,
         SQLITE_BLOCKING_READS_MAX,
+        POSTGRES_ACCESSES_MAX,
+        POSTGRES_CONNECTIONS_MAX,
+        POSTGRES_STATEMENTS_MAX,
     ]
 }
 

@@ -9,7 +9,7 @@
 //!         |
 //!   Database -> Table        this module: a closed set of databases, one table of one of them
 //!         |
-//!   sqlite                   connections, statements, the grouping writer, errors
+//!   sqlite, postgres         connections, statements, errors
 //! ```
 //!
 //! What is the same for every database stands beside this module: [`identifier`] (names that are
@@ -31,7 +31,10 @@
 
 pub mod identifier;
 pub mod payload;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod range;
+mod row;
 pub mod schema;
 pub mod sqlite;
 
@@ -45,6 +48,10 @@ use crate::error::Result;
 use crate::value::Value;
 
 pub use identifier::Identifier;
+#[cfg(feature = "postgres")]
+pub use postgres::{
+    Password, PoolOptions, PostgresDatabase, PostgresOptions, RootCertificates, SslMode,
+};
 pub use schema::TableNames;
 pub use sqlite::{SqliteDatabase, SqliteFile, SqliteOptions, Synchronous};
 
@@ -96,11 +103,21 @@ pub struct TableOptions {
 pub enum Database {
     /// SQLite, embedded.
     Sqlite(Arc<SqliteDatabase>),
+    /// PostgreSQL, a server.
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<PostgresDatabase>),
 }
 
 impl From<Arc<SqliteDatabase>> for Database {
     fn from(database: Arc<SqliteDatabase>) -> Self {
         Self::Sqlite(database)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<Arc<PostgresDatabase>> for Database {
+    fn from(database: Arc<PostgresDatabase>) -> Self {
+        Self::Postgres(database)
     }
 }
 
@@ -113,14 +130,42 @@ impl Database {
     pub async fn open_table(&self, options: &TableOptions) -> Result<Table> {
         match self {
             Self::Sqlite(database) => database.open_table(options).await.map(Table::Sqlite),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.open_table(options).await.map(Table::Postgres),
         }
     }
 
-    /// Whether an acknowledged write survives a crash of the process and of the machine.
+    /// Reaches for the database, so that what is wrong with it shows now.
+    ///
+    /// # Errors
+    /// `INVALID` if the configuration is wrong; `INTERNAL` if the database is damaged;
+    /// `UNAVAILABLE` if it is down.
+    pub async fn check(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(database) => database.check().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.check().await,
+        }
+    }
+
+    /// Finishes what is under way and lets go of the database; every later access answers
+    /// `UNAVAILABLE`.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(database) => database.close().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.close().await,
+        }
+    }
+
+    /// Whether it is known, before any table was opened, that an acknowledged write survives a
+    /// crash of the process and of the machine.
     #[must_use]
     pub fn is_durable(&self) -> bool {
         match self {
             Self::Sqlite(database) => database.is_durable(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
         }
     }
 
@@ -129,6 +174,8 @@ impl Database {
     pub fn weaker_synchronous(&self) -> Option<&'static str> {
         match self {
             Self::Sqlite(database) => database.weaker_synchronous(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
         }
     }
 }
@@ -138,9 +185,22 @@ impl Database {
 pub enum Table {
     /// In an SQLite database.
     Sqlite(sqlite::SqliteTable),
+    /// In a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::PostgresTable),
 }
 
 impl Table {
+    /// Whether an acknowledged write survives a crash of the process and of the machine.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        match self {
+            Self::Sqlite(table) => table.is_durable(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.is_durable(),
+        }
+    }
+
     /// The entry of a key, if it is present.
     ///
     /// # Errors
@@ -148,6 +208,8 @@ impl Table {
     pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
         match self {
             Self::Sqlite(table) => table.entry(key).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.entry(key).await,
         }
     }
 
@@ -158,6 +220,8 @@ impl Table {
     pub async fn has(&self, key: &Key) -> Result<bool> {
         match self {
             Self::Sqlite(table) => table.has(key).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.has(key).await,
         }
     }
 
@@ -173,6 +237,8 @@ impl Table {
     ) -> Result<Option<UnixMillis>> {
         match self {
             Self::Sqlite(table) => table.upsert(key, value, ttl).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.upsert(key, value, ttl).await,
         }
     }
 
@@ -183,6 +249,8 @@ impl Table {
     pub async fn delete(&self, key: &Key) -> Result<bool> {
         match self {
             Self::Sqlite(table) => table.delete(key).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.delete(key).await,
         }
     }
 
@@ -193,6 +261,8 @@ impl Table {
     pub async fn list(&self, query: &ListQuery) -> Result<Page> {
         match self {
             Self::Sqlite(table) => table.list(query).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.list(query).await,
         }
     }
 
@@ -200,6 +270,8 @@ impl Table {
     pub fn stop_sweeping(&self) {
         match self {
             Self::Sqlite(table) => table.stop_sweeping(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.stop_sweeping(),
         }
     }
 }
