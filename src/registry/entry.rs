@@ -8,12 +8,16 @@ use std::path::Path;
 use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
+#[cfg(feature = "postgres")]
+use super::postgres;
 use super::problem::{Origin, Refusal};
 #[cfg(feature = "sql")]
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
 use super::suggest::did_you_mean;
+#[cfg(feature = "postgres")]
+use crate::sql::PostgresOptions;
 #[cfg(feature = "sql")]
 use crate::sql::SqliteOptions;
 use crate::store::MemoryOptions;
@@ -39,6 +43,9 @@ pub enum EntryKind {
     /// `db.sql.sqlite`.
     #[cfg(feature = "sql")]
     SqliteDatabase(SqliteOptions),
+    /// `db.sql.postgres`.
+    #[cfg(feature = "postgres")]
+    PostgresDatabase(PostgresOptions),
 }
 
 impl EntryKind {
@@ -51,6 +58,8 @@ impl EntryKind {
             Self::SqlStore(_) => STORE_SQL,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => DB_SQL_SQLITE,
+            #[cfg(feature = "postgres")]
+            Self::PostgresDatabase(_) => DB_SQL_POSTGRES,
         }
     }
 
@@ -63,6 +72,8 @@ impl EntryKind {
             Self::SqlStore(_) => true,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => false,
+            #[cfg(feature = "postgres")]
+            Self::PostgresDatabase(_) => false,
         }
     }
 }
@@ -102,6 +113,8 @@ impl RegistryEntry {
         match &self.kind {
             EntryKind::SqlStore(entry) => Some(entry.reference()),
             EntryKind::MemoryStore(_) | EntryKind::SqliteDatabase(_) => None,
+            #[cfg(feature = "postgres")]
+            EntryKind::PostgresDatabase(_) => None,
         }
     }
 }
@@ -186,7 +199,7 @@ fn text_and_origin(given: &Given<'_>) -> Result<(String, Origin), Refusal> {
 }
 
 /// Reads the fields of a kind; none if something was reported.
-#[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "only SQLite has paths"))]
+#[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "only databases have paths"))]
 fn read_kind(
     mut fields: Fields<'_>,
     kind: &str,
@@ -199,6 +212,8 @@ fn read_kind(
         STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
         #[cfg(feature = "sql")]
         DB_SQL_SQLITE => sql::read_sqlite(&mut fields, folder).map(EntryKind::SqliteDatabase),
+        #[cfg(feature = "postgres")]
+        DB_SQL_POSTGRES => postgres::read(&mut fields, folder).map(EntryKind::PostgresDatabase),
         _ => {
             // The fields of a kind that is not read mean nothing here.
             fields.report(kind_origin, refused_kind(kind));
@@ -226,6 +241,11 @@ fn refused_kind(kind: &str) -> String {
             "{kind} needs the feature sql, which this build lacks; add it to the build"
         );
     }
+    if cfg!(not(feature = "postgres")) && kind == DB_SQL_POSTGRES {
+        return format!(
+            "{kind} needs the feature postgres, which this build lacks; add it to the build"
+        );
+    }
     if KINDS.contains(&kind) {
         return format!(
             "{kind} is not supported by this build; remove the entry, or use one of {built}"
@@ -241,10 +261,16 @@ fn refused_kind(kind: &str) -> String {
 const STORE_MEMORY: &str = "store.memory";
 const STORE_SQL: &str = "store.sql";
 const DB_SQL_SQLITE: &str = "db.sql.sqlite";
+const DB_SQL_POSTGRES: &str = "db.sql.postgres";
 
 /// The kinds that this build can open.
-const BUILT_KINDS: &[&str] =
-    if cfg!(feature = "sql") { &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE] } else { &[STORE_MEMORY] };
+const BUILT_KINDS: &[&str] = if cfg!(feature = "postgres") {
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, DB_SQL_POSTGRES]
+} else if cfg!(feature = "sql") {
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE]
+} else {
+    &[STORE_MEMORY]
+};
 
 /// The kinds that are ours: they are never skipped as foreign.
 const KINDS: [&str; 8] = [
@@ -253,7 +279,7 @@ const KINDS: [&str; 8] = [
     DB_SQL_SQLITE,
     "store.kv.raft",
     "store.kv.crdt",
-    "db.sql.postgres",
+    DB_SQL_POSTGRES,
     "kv",
     "security.policy",
 ];

@@ -25,6 +25,8 @@ mod entry;
 mod entry_id;
 mod environment;
 mod fields;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod problem;
 #[cfg(feature = "sql")]
 mod references;

@@ -18,7 +18,7 @@ pub(super) struct Reference {
 /// What a reference has to lead to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted {
-    /// A database: `db.sql.sqlite`.
+    /// A database: `db.sql.sqlite` or `db.sql.postgres`.
     Database,
 }
 
@@ -31,6 +31,9 @@ impl Wanted {
 
     const fn description(self) -> &'static str {
         match self {
+            Self::Database if cfg!(feature = "postgres") => {
+                "a database (db.sql.sqlite, db.sql.postgres)"
+            }
             Self::Database => "a database (db.sql.sqlite)",
         }
     }
