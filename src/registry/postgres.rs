@@ -14,7 +14,8 @@ pub(super) fn read(fields: &mut Fields<'_>, folder: &Path) -> Option<PostgresOpt
     let port = fields.optional("port", port);
     let database = fields.required("database", "app", name);
     let username = fields.required("username", "app", name);
-    let password = fields.secret("password").map(|password| Password::new(&password));
+    let password = fields.secret("password").filter(|password| !password.is_empty());
+    let password = password.map(|password| Password::new(&password));
     let pool = fields.optional_mapping("pool").map(read_pool);
     let mut options = PostgresOptions {
         password,

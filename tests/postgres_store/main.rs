@@ -10,10 +10,16 @@ mod postgres;
 
 #[path = "../sql_store/bad_input.rs"]
 mod bad_input;
+mod faults;
+mod foreign;
 #[path = "../sql_store/listing.rs"]
 mod listing;
+mod table;
+mod tls;
+mod writes;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use plimsoll::clock::{ManualClock, UnixMillis};
 use plimsoll::entry::{ListQuery, Ttl};
@@ -66,6 +72,32 @@ impl Fixture {
     /// Has another program run statements.
     fn run(&self, sql: &str) {
         self.server.run_as(&self.role, sql);
+    }
+
+    /// The first column of the first row that another program sees.
+    fn value(&self, sql: &str) -> Option<String> {
+        self.server.value(&self.role, sql)
+    }
+
+    /// A connection of another program.
+    async fn session(&self) -> tokio_postgres::Client {
+        self.server.connect(&self.role).await.unwrap()
+    }
+
+    /// How many connections the store has.
+    fn connections(&self) -> usize {
+        let count = "SELECT count(*) FROM pg_stat_activity \
+                     WHERE usename = current_user AND application_name = 'plimsoll'";
+        self.value(count).unwrap().parse().unwrap()
+    }
+
+    /// Waits for what must come soon.
+    fn eventually(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !is_so() {
+            assert!(Instant::now() < deadline, "not yet: {what}\n{}", self.server.log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn postgres_options(&self) -> PostgresOptions {

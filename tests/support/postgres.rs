@@ -180,9 +180,11 @@ impl Server {
         Ok(client)
     }
 
-    /// What the server has logged.
+    /// What the server has logged last.
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
 
     /// Has the shell run a command, as the user of the server.
@@ -240,6 +242,8 @@ pub fn quoted(text: &str) -> String {
     write!(literal, "'{}'", text.replace('\'', "''")).unwrap();
     literal
 }
+
+const LOG_LINES_SHOWN: usize = 20;
 
 /// The role that may do everything.
 pub const SUPERUSER: &str = "admin";
