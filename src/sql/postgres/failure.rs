@@ -158,7 +158,10 @@ impl Failure {
         let outcome = self.outcome();
         let error = match self.cause {
             Cause::Engine(error) => error,
-            Cause::Server { code, message, .. } => server_error(&code, &message, database),
+            Cause::Server { code, message, ends_connection } => {
+                let judgement = if ends_connection { Judgement::Down } else { judge(&code) };
+                server_error(judgement, code.code(), &message, database)
+            }
             Cause::Lost(reason) if self.stage == Stage::Connecting => Error::unavailable(format!(
                 "{database} is out of reach: {reason}; see that the server runs, and that \
                      host and port are its own"
@@ -296,10 +299,14 @@ fn judge(code: &SqlState) -> Judgement {
     }
 }
 
-fn server_error(code: &SqlState, message: &str, database: &dyn std::fmt::Display) -> Error {
-    let code = code.code();
+fn server_error(
+    judgement: Judgement,
+    code: &str,
+    message: &str,
+    database: &dyn std::fmt::Display,
+) -> Error {
     let said = format!("{message} (SQLSTATE {code})");
-    let error = match judge(&SqlState::from_code(code)) {
+    let error = match judgement {
         Judgement::Down | Judgement::Unable => {
             Error::unavailable(format!("{database} can't serve now: {said}"))
         }
@@ -341,4 +348,132 @@ fn config_error(field: &str, database: &dyn std::fmt::Display, reason: &str) -> 
     };
     Error::invalid(format!("{field}: {database} refuses the connection: {reason}; {remedy}"))
         .with_detail("field", field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(code: &str, stage: Stage, ends_connection: bool) -> Failure {
+        let code = SqlState::from_code(code);
+        let cause = Cause::Server { code, message: "it says so".to_owned(), ends_connection };
+        Failure { cause, stage }
+    }
+
+    const UNKNOWN: Option<Outcome> = Some(Outcome::Unknown);
+
+    /// Each class of PostgreSQL's list, and each code that is judged by itself.
+    #[test]
+    fn every_class_is_judged() {
+        use ErrorKind::{Internal, Invalid, PermissionDenied, Timeout, Unavailable};
+        let table: &[(ErrorKind, bool, &[&str])] = &[
+            (
+                Unavailable,
+                true,
+                &[
+                    "08006", "08P01", "25006", "25P03", "25P04", "40001", "40P01", "53000",
+                    "53100", "53200", "53300", "53400", "55000", "55006", "55P03", "57000",
+                    "57P01", "57P02", "57P03", "57P04", "57P05", "58000", "58030", "72000",
+                    "F0000", "HV000",
+                ],
+            ),
+            (Timeout, true, &["57014"]),
+            (PermissionDenied, false, &["0L000", "2B000", "42501"]),
+            (
+                Invalid,
+                false,
+                &[
+                    "09000", "0P000", "20000", "21000", "22001", "22003", "22021", "22P05",
+                    "23502", "23505", "23514", "27000", "28000", "28P01", "2D000", "2F000",
+                    "38000", "39000", "3D000", "40002", "44000", "54000", "P0001", "SHOP1",
+                ],
+            ),
+            (
+                Internal,
+                false,
+                &[
+                    "00000", "01000", "02000", "03000", "0A000", "0B000", "0F000", "0Z000",
+                    "24000", "25000", "25P02", "26000", "34000", "3B000", "3F000", "42000",
+                    "42601", "42703", "42804", "42P01", "42P10", "XX000", "XX001", "XX002",
+                ],
+            ),
+        ];
+        for (kind, retryable, codes) in table {
+            for code in *codes {
+                let error = server(code, Stage::Begun, false).into_error(&"the database", true);
+                assert_eq!((error.kind(), error.retryable()), (*kind, *retryable), "{code}");
+                assert_eq!(error.detail("sqlstate"), Some(&(*code).into()));
+                assert_eq!(error.outcome(), None, "rolled back: {code}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_outcome_of_a_write_follows_from_how_far_it_had_come() {
+        use Stage::{Begun, Complete, Connecting, Sent, Unsent};
+        let lost = |stage| Failure { cause: Cause::Lost("gone".to_owned()), stage };
+        let silent = |_| Failure::silent();
+        let ended = |stage| server("57P01", stage, true);
+        let unknown = |stage| server("40003", stage, false);
+        type Make<'a> = &'a dyn Fn(Stage) -> Failure;
+        let table: [(Make<'_>, &[Stage], &[Stage]); 4] = [
+            (&lost, &[Connecting, Unsent], &[Sent, Begun, Complete]),
+            (&silent, &[], &[Sent]),
+            (&ended, &[Unsent, Sent, Begun], &[Complete]),
+            (&unknown, &[], &[Complete]),
+        ];
+        for (make, certain, uncertain) in table {
+            for stage in certain {
+                let error = make(*stage).into_error(&"the database", true);
+                assert_eq!((error.outcome(), error.retryable()), (None, true), "{stage:?}");
+            }
+            for stage in uncertain {
+                let error = make(*stage).into_error(&"the database", true);
+                assert_eq!(error.outcome(), Some(Outcome::Unknown), "{stage:?}: {error}");
+                assert!(!error.retryable());
+                let read = make(*stage).into_error(&"the database", false);
+                assert_eq!((read.outcome(), read.retryable()), (None, true), "a read");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_was_certainly_not_written_is_repeated() {
+        use Stage::{Begun, Complete, Sent, Unsent};
+        for (failure, read, write) in [
+            (server("57P01", Unsent, true), true, true),
+            (server("57P01", Sent, true), true, true),
+            (server("57P01", Begun, true), false, false),
+            (server("57P01", Complete, true), false, false),
+            (server("0A000", Sent, false), true, true),
+            (server("0A000", Unsent, false), false, false),
+            (server("26000", Sent, false), true, true),
+            (server("40001", Begun, false), false, false),
+            (Failure { cause: Cause::Lost(String::new()), stage: Unsent }, true, true),
+            (Failure { cause: Cause::Lost(String::new()), stage: Sent }, true, false),
+            (Failure { cause: Cause::Lost(String::new()), stage: Complete }, true, false),
+            (Failure::silent(), false, false),
+            (Error::invalid("no").into(), false, false),
+        ] {
+            assert_eq!(failure.is_stale(false), read, "{failure:?}");
+            assert_eq!(failure.is_stale(true), write, "{failure:?}");
+        }
+    }
+
+    /// An end of the connection is one of the server, whatever its code.
+    #[test]
+    fn what_ends_a_connection_spares_none() {
+        for code in ["57P01", "XX000", "23505"] {
+            let failure = server(code, Stage::Begun, true);
+            assert!(!failure.spares_connection() && failure.concerns_server(), "{code}");
+            let error = server(code, Stage::Complete, true).into_error(&"the database", true);
+            assert_eq!(
+                (error.kind(), error.outcome()),
+                (ErrorKind::Unavailable, UNKNOWN),
+                "{code}"
+            );
+        }
+        assert!(server("23505", Stage::Begun, false).spares_connection());
+        assert!(!server("25006", Stage::Begun, false).spares_connection());
+    }
 }
