@@ -10,7 +10,7 @@ use plimsoll::sql::{PostgresDatabase, PostgresOptions, RootCertificates, SslMode
 use plimsoll::store::{SqlOptions, SqlStore, StoreHandle};
 
 use super::name;
-use super::postgres::Server;
+use super::postgres::{Server, skipped};
 
 /// Makes two authorities in the folder of the server, and its certificate by the first.
 const CERTIFICATES: &str = "cd \"$folder\" && \
@@ -27,7 +27,7 @@ const CERTIFICATES: &str = "cd \"$folder\" && \
 /// A server with TLS; none, and a word on why, where it can't be had.
 fn server() -> Option<Server> {
     if Command::new("openssl").arg("version").output().is_err() {
-        println!("skipped: openssl is not installed");
+        skipped("openssl is not installed");
         return None;
     }
     let server = Server::start(&[])?;

@@ -6,7 +6,6 @@
 //! as root; then it runs as `postgres` or `nobody`.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -39,6 +38,11 @@ pub fn shared() -> Option<&'static Server> {
     SERVER.get_or_init(|| Server::start(&[])).as_ref()
 }
 
+/// Says that tests are skipped; not through `println`, which shows nothing of tests that pass.
+pub fn skipped(reason: &str) {
+    writeln!(std::io::stderr(), "skipped: {reason}").unwrap();
+}
+
 /// A name that no other test of the process uses.
 pub fn unique_name() -> String {
     static NAMES: AtomicU64 = AtomicU64::new(0);
@@ -50,7 +54,7 @@ impl Server {
     /// installed.
     pub fn start(settings: &[(&str, &str)]) -> Option<Self> {
         let Some(binaries) = binaries() else {
-            println!("skipped: no PostgreSQL server is installed (Debian: postgresql)");
+            skipped("no PostgreSQL server is installed (Debian: postgresql)");
             return None;
         };
         let user = unprivileged_user();
@@ -234,13 +238,6 @@ fn unprivileged_user() -> Option<(&'static str, u32, u32)> {
         let mut numbers = line.split(':').skip(2).map(str::parse);
         Some((name, numbers.next()?.ok()?, numbers.next()?.ok()?))
     })
-}
-
-/// A literal.
-pub fn quoted(text: &str) -> String {
-    let mut literal = String::new();
-    write!(literal, "'{}'", text.replace('\'', "''")).unwrap();
-    literal
 }
 
 const LOG_LINES_SHOWN: usize = 20;
