@@ -184,11 +184,6 @@ const ENTRIES: &[Row] = &[
         &["t.yaml:5:11: entries[0].kind: store.kv.raft is not supported by this build"],
     ),
     ("  - name: a\n    kind: store.kv.crdt\n", &["store.kv.crdt is not supported by this build"]),
-    ("  - name: a\n    kind: kv\n", &["kv is not supported by this build"]),
-    (
-        "  - name: a\n    kind: security.policy\n",
-        &["security.policy is not supported by this build"],
-    ),
     (
         "  - name: a\n    kind: store.memory\n    lifecycle: true\n",
         &[

@@ -2,23 +2,50 @@
 //! prints what its comments `-->` say.
 //!
 //! A block has the globals `store`, `errors`, `json`, `time` and `cache` (the store app:cache). A
-//! line `<!-- kinds: memory -->` before it names the kinds of store that it is about.
+//! line `<!-- kinds: memory -->` before it names the kinds of store that it is about. Below a line
+//! `<!-- actor: ann -->` it runs as this actor, with the configuration that the page shows last.
 #![cfg(feature = "lua")]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/host.rs"]
 mod host;
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use host::{Host, KINDS, Kind};
+use plimsoll::policy::Actor;
 
 struct Block {
     /// File and line, for messages.
     place: String,
-    kinds: Vec<Kind>,
+    runs: Vec<Run>,
     code: String,
+}
+
+/// What a block is run with.
+enum Run {
+    Kind(Kind),
+    Actor { id: String, config: String },
+}
+
+impl Run {
+    async fn host(&self) -> Host {
+        match self {
+            Self::Kind(kind) => Host::new(*kind).await,
+            Self::Actor { id, config } => Host::on(config, Actor::new(id)).await,
+        }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kind(kind) => f.write_str(kind.backend),
+            Self::Actor { id, .. } => f.write_str(id),
+        }
+    }
 }
 
 fn documents() -> Vec<PathBuf> {
@@ -47,8 +74,8 @@ fn blocks_of(path: &Path) -> Vec<Block> {
                 .map(|(_, line)| line)
                 .take_while(|line| line.trim_start() != "```")
                 .collect();
-            let kinds = kinds_of(previous);
-            blocks.push(Block { place, kinds, code: code.join("\n") });
+            let runs = runs_of(previous, || last_configuration(&text, number));
+            blocks.push(Block { place, runs, code: code.join("\n") });
         }
         if !line.is_empty() {
             previous = line;
@@ -57,12 +84,25 @@ fn blocks_of(path: &Path) -> Vec<Block> {
     blocks
 }
 
-fn kinds_of(line_before: &str) -> Vec<Kind> {
+/// The last YAML block above a line.
+fn last_configuration(text: &str, line: usize) -> String {
+    let above: Vec<_> = text.lines().take(line).collect();
+    let above = above.join("\n");
+    let (_, block) = above.rsplit_once("```yaml\n").expect("the page shows a configuration");
+    block.split("```").next().unwrap_or_default().to_owned()
+}
+
+fn runs_of(line_before: &str, config: impl Fn() -> String) -> Vec<Run> {
+    let actor = line_before.strip_prefix("<!-- actor: ").and_then(|l| l.strip_suffix(" -->"));
+    if let Some(id) = actor {
+        return vec![Run::Actor { id: id.to_owned(), config: config() }];
+    }
     let named = line_before.strip_prefix("<!-- kinds: ").and_then(|l| l.strip_suffix(" -->"));
     KINDS
         .iter()
         .copied()
         .filter(|kind| named.is_none_or(|named| named.split(' ').any(|name| name == kind.backend)))
+        .map(Run::Kind)
         .collect()
 }
 
@@ -79,9 +119,9 @@ async fn every_lua_block_runs_and_prints_what_it_says() {
     let mut ran = 0;
     for path in documents() {
         for block in blocks_of(&path) {
-            for &kind in &block.kinds {
-                let place = format!("{} on {}", block.place, kind.backend);
-                let host = Host::new(kind).await;
+            for run in &block.runs {
+                let place = format!("{} with {run}", block.place);
+                let host = run.host().await;
                 let ended = host.lua.load(&block.code).set_name("=doc").exec_async().await;
                 ended.unwrap_or_else(|error| panic!("{place}: {error}"));
                 let said = expected(&block.code);

@@ -9,8 +9,8 @@ use super::call::{Calls, Refusal, Style, Values, done};
 use super::errors::type_of;
 use super::value::{self, Purpose};
 use crate::error::{Error, Result};
-use crate::json::{self, JSON_DEPTH_MAX};
-use crate::limits::JSON_BYTES_MAX;
+use crate::json;
+use crate::limits::{JSON_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// Makes the module's table.
 pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
@@ -23,7 +23,7 @@ pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
 fn encode(lua: &Lua, value: LuaValue) -> Result<Values, Refusal> {
     let text = match value {
         LuaValue::Nil => "null".to_owned(),
-        value => json::to_text(&value::from_lua("value", &value, ENCODE)?)?,
+        value => json::to_text("value", &value::from_lua("value", &value, ENCODE)?)?,
     };
     done(LuaValue::String(lua.create_string(text)?))
 }
@@ -39,5 +39,6 @@ fn decode(lua: &Lua, text: LuaValue) -> Result<Values, Refusal> {
     }
 }
 
-const ENCODE: Purpose =
+/// What becomes JSON.
+pub(super) const ENCODE: Purpose =
     Purpose { depth_max: JSON_DEPTH_MAX, bytes_max: JSON_BYTES_MAX, participle: "encoded as JSON" };

@@ -8,14 +8,16 @@ use std::path::Path;
 use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
+use super::kv::{self, KvEntry};
+use super::policy;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::problem::{Origin, Refusal};
-#[cfg(feature = "sql")]
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
 use super::suggest::did_you_mean;
+use crate::policy::Policy;
 #[cfg(feature = "postgres")]
 use crate::sql::PostgresOptions;
 #[cfg(feature = "sql")]
@@ -37,6 +39,8 @@ pub struct RegistryEntry {
 pub enum EntryKind {
     /// `store.memory`.
     MemoryStore(MemoryOptions),
+    /// `security.policy`.
+    Policy(Policy),
     /// `store.sql`.
     #[cfg(feature = "sql")]
     SqlStore(SqlStoreEntry),
@@ -46,6 +50,8 @@ pub enum EntryKind {
     /// `db.sql.postgres`.
     #[cfg(feature = "postgres")]
     PostgresDatabase(PostgresOptions),
+    /// `kv`.
+    Kv(KvEntry),
 }
 
 impl EntryKind {
@@ -54,26 +60,42 @@ impl EntryKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::MemoryStore(_) => STORE_MEMORY,
+            Self::Policy(_) => SECURITY_POLICY,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => STORE_SQL,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => DB_SQL_SQLITE,
             #[cfg(feature = "postgres")]
             Self::PostgresDatabase(_) => DB_SQL_POSTGRES,
+            Self::Kv(_) => KV,
         }
     }
 
-    /// Whether the entry is a store, and no database behind one.
+    /// Whether the entry is a store: no database behind one, no policy.
     #[must_use]
     pub const fn is_store(&self) -> bool {
         match self {
             Self::MemoryStore(_) => true,
+            Self::Policy(_) => false,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => true,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => false,
             #[cfg(feature = "postgres")]
             Self::PostgresDatabase(_) => false,
+            Self::Kv(_) => false,
+        }
+    }
+
+    /// Whether the entry is a database with tables of stores.
+    #[cfg(feature = "sql")]
+    #[must_use]
+    pub const fn is_database(&self) -> bool {
+        match self {
+            Self::SqliteDatabase(_) => true,
+            #[cfg(feature = "postgres")]
+            Self::PostgresDatabase(_) => true,
+            Self::MemoryStore(_) | Self::Policy(_) | Self::SqlStore(_) | Self::Kv(_) => false,
         }
     }
 }
@@ -108,13 +130,16 @@ impl RegistryEntry {
     }
 
     /// The entry that this one needs.
-    #[cfg(feature = "sql")]
     pub(super) fn reference(&self) -> Option<&Reference> {
         match &self.kind {
+            #[cfg(feature = "sql")]
             EntryKind::SqlStore(entry) => Some(entry.reference()),
-            EntryKind::MemoryStore(_) | EntryKind::SqliteDatabase(_) => None,
+            #[cfg(feature = "sql")]
+            EntryKind::SqliteDatabase(_) => None,
             #[cfg(feature = "postgres")]
             EntryKind::PostgresDatabase(_) => None,
+            EntryKind::MemoryStore(_) | EntryKind::Policy(_) => None,
+            EntryKind::Kv(entry) => Some(entry.reference()),
         }
     }
 }
@@ -208,12 +233,14 @@ fn read_kind(
 ) -> Option<EntryKind> {
     let parsed = match kind {
         STORE_MEMORY => Some(EntryKind::MemoryStore(memory_store(&mut fields))),
+        SECURITY_POLICY => policy::read(&mut fields).map(EntryKind::Policy),
         #[cfg(feature = "sql")]
         STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
         #[cfg(feature = "sql")]
         DB_SQL_SQLITE => sql::read_sqlite(&mut fields, folder).map(EntryKind::SqliteDatabase),
         #[cfg(feature = "postgres")]
         DB_SQL_POSTGRES => postgres::read(&mut fields, folder).map(EntryKind::PostgresDatabase),
+        KV => kv::read(&mut fields).map(EntryKind::Kv),
         _ => {
             // The fields of a kind that is not read mean nothing here.
             fields.report(kind_origin, refused_kind(kind));
@@ -259,17 +286,19 @@ fn refused_kind(kind: &str) -> String {
 }
 
 const STORE_MEMORY: &str = "store.memory";
+const SECURITY_POLICY: &str = "security.policy";
 const STORE_SQL: &str = "store.sql";
 const DB_SQL_SQLITE: &str = "db.sql.sqlite";
 const DB_SQL_POSTGRES: &str = "db.sql.postgres";
+const KV: &str = "kv";
 
 /// The kinds that this build can open.
 const BUILT_KINDS: &[&str] = if cfg!(feature = "postgres") {
-    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, DB_SQL_POSTGRES]
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, DB_SQL_POSTGRES, KV, SECURITY_POLICY]
 } else if cfg!(feature = "sql") {
-    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE]
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, KV, SECURITY_POLICY]
 } else {
-    &[STORE_MEMORY]
+    &[STORE_MEMORY, KV, SECURITY_POLICY]
 };
 
 /// The kinds that are ours: they are never skipped as foreign.
@@ -280,6 +309,6 @@ const KINDS: [&str; 8] = [
     "store.kv.raft",
     "store.kv.crdt",
     DB_SQL_POSTGRES,
-    "kv",
-    "security.policy",
+    KV,
+    SECURITY_POLICY,
 ];

@@ -25,10 +25,13 @@ mod entry;
 mod entry_id;
 mod environment;
 mod fields;
+mod kv;
+#[cfg(feature = "sql")]
+mod luat;
+mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod problem;
-#[cfg(feature = "sql")]
 mod references;
 mod source;
 #[cfg(feature = "sql")]
@@ -42,5 +45,8 @@ pub use engine::Plimsoll;
 pub use entry::{EntryKind, RegistryEntry, SkippedEntry};
 pub use entry_id::EntryId;
 pub use environment::Environment;
+pub use kv::KvEntry;
+#[cfg(feature = "sql")]
+pub use luat::LuatProject;
 #[cfg(feature = "sql")]
 pub use sql::SqlStoreEntry;

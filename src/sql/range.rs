@@ -2,7 +2,7 @@
 //!
 //! Prefix and cursor of a listing are bytes and may end within a character, or be no UTF-8 at all;
 //! a database wants text. Keys are UTF-8, whose bytewise order is the order of code points, so each
-//! bound in bytes has an equivalent in text: the least text that is not below it ([`ceiling`]).
+//! bound in bytes has an equivalent in text: the least text that is not below it (`ceiling`).
 //! A range, unlike `LIKE`, takes `_`, `%` and case for themselves.
 
 use std::ops::Bound;
@@ -46,8 +46,8 @@ fn after(cursor: &[u8]) -> Option<Bound<String>> {
     }
 }
 
-/// The least byte string above all that start with a prefix.
-fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+/// The least byte string above all that start with a prefix; none if nothing is above them.
+pub(super) fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut above = prefix[..=last].to_vec();
     above[last] += 1;

@@ -16,6 +16,7 @@ use crate::entry::{
     Condition, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::policy::Rights;
 use crate::sql::{Database, Identifier, SqlClock, Table, TableNames, TableOptions};
 use crate::value::Value;
 
@@ -30,7 +31,7 @@ pub struct SqlOptions {
     pub payload_column: Identifier,
     /// The column of deadlines.
     pub expire_column: Identifier,
-    /// How often expired rows are deleted; none means never.
+    /// How often expired rows are deleted; none or 0 means never.
     pub cleanup_interval: Option<Duration>,
     /// Whether a table that is missing is made.
     pub create_table: bool,
@@ -176,15 +177,15 @@ impl Store for SqlStore {
         self.table().await?.delete(key).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page> {
-        self.table().await?.list(query).await
+    async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
+        self.table().await?.list(query, rights).await
     }
 
     async fn transact(&self, _: &[Operation]) -> Result<Vec<OperationResult>> {
         Err(unsupported("transactions"))
     }
 
-    async fn watch(&self, _: &WatchQuery) -> Result<Watch> {
+    async fn watch(&self, _: &WatchQuery, _: &Rights) -> Result<Watch> {
         Err(unsupported("watches"))
     }
 

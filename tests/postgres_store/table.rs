@@ -157,15 +157,12 @@ async fn an_update_leaves_columns_of_others_alone() {
     assert_eq!(note.as_deref(), Some("mine"));
 }
 
-/// Tables on which a store can't work: the field that the error names, and a part of its message.
-#[tokio::test]
-async fn wrong_tables_are_refused_at_open() {
-    let columns = |key: &str, value: &str, expires: &str| {
-        format!("CREATE TABLE kv_store (key {key}, value {value}, expires_at {expires})")
-    };
-    let good = "TEXT PRIMARY KEY";
-    let with = |more: &str| format!("{}; {more}", columns("TEXT", "BYTEA", "BIGINT"));
-    for (ddl, field, message) in [
+/// What is wrong with a table: the statements that make it, the field that the error names, and a
+/// part of its message.
+type Wrong = (String, &'static str, &'static str);
+
+fn wrong_relations() -> Vec<Wrong> {
+    vec![
         (String::new(), "table_name", "CREATE TABLE IF NOT EXISTS \"kv_store\""),
         (
             "CREATE VIEW kv_store AS SELECT 'a' AS key, 1 AS value, 2 AS expires_at".to_owned(),
@@ -198,6 +195,16 @@ async fn wrong_tables_are_refused_at_open() {
             "expire_column_name",
             "no column \"expires_at\"",
         ),
+    ]
+}
+
+fn wrong_columns() -> Vec<Wrong> {
+    let columns = |key: &str, value: &str, expires: &str| {
+        format!("CREATE TABLE kv_store (key {key}, value {value}, expires_at {expires})")
+    };
+    let good = "TEXT PRIMARY KEY";
+    let with = |more: &str| format!("{}; {more}", columns("TEXT", "BYTEA", "BIGINT"));
+    vec![
         (columns("BIGINT PRIMARY KEY", "BYTEA", "BIGINT"), "id_column_name", "\"bigint\""),
         (columns("BYTEA PRIMARY KEY", "BYTEA", "BIGINT"), "id_column_name", "\"bytea\""),
         (columns("CHAR(9) PRIMARY KEY", "BYTEA", "BIGINT"), "id_column_name", "\"character(9)\""),
@@ -233,7 +240,12 @@ async fn wrong_tables_are_refused_at_open() {
             "table_name",
             "\"owner\"",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn wrong_tables_are_refused_at_open() {
+    for (ddl, field, message) in wrong_relations().into_iter().chain(wrong_columns()) {
         let Some(fixture) = Fixture::with(&ddl) else { return };
         let error = fixture.open(fixture.database(), fixture.options()).await.expect_err(&ddl);
         assert_eq!(error.kind(), ErrorKind::Invalid, "{ddl}: {error}");

@@ -147,6 +147,8 @@ async fn other_tables_serve() {
          size INT AS (length(value)))",
         "CREATE TABLE kv_store (key TEXT, value BLOB, expires_at INT, PRIMARY KEY (key, value)); \
          CREATE UNIQUE INDEX by_key ON kv_store (key)",
+        "CREATE TABLE kv_store (key TEXT COLLATE NOCASE, value BLOB, expires_at INT); \
+         CREATE UNIQUE INDEX by_key ON kv_store (key COLLATE BINARY)",
     ] {
         let fixture = Fixture::with(ddl);
         let store = fixture.store().await;
@@ -154,7 +156,10 @@ async fn other_tables_serve() {
         store.set("k", 1.5, None).await.unwrap();
         assert_eq!(store.get("k").await.unwrap(), Some(1.5.into()), "{ddl}");
         fixture.clock.advance_ms(10);
+        store.set("K", 2, None).await.unwrap();
+        assert_eq!(all_keys(&store, ListQuery::new()).await, ["K", "k"], "{ddl}");
         assert!(store.delete("k", None).await.unwrap(), "{ddl}");
+        assert_eq!(store.has("K").await, Ok(true), "{ddl}");
     }
 }
 

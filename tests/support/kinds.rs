@@ -6,8 +6,8 @@ mod postgres;
 
 use std::sync::Arc;
 
-use plimsoll::check::spec::Profile;
 use plimsoll::clock::{ManualClock, UnixMillis};
+use plimsoll::policy::Rights;
 use plimsoll::store::{MemoryOptions, MemoryStore, Store, StoreHandle};
 
 #[cfg(feature = "sql")]
@@ -104,7 +104,12 @@ impl Fixture {
 
     /// A handle on the store.
     pub fn acquire(&self) -> StoreHandle {
-        StoreHandle::new(ID, self.store())
+        self.acquire_with_rights(Rights::unrestricted())
+    }
+
+    /// A handle on the store, for an actor with these rights.
+    pub fn acquire_with_rights(&self, rights: Rights) -> StoreHandle {
+        StoreHandle::with_rights(ID, self.store(), rights)
     }
 
     /// Removes expired entries, where a test can ask for that; answers how many.
@@ -116,7 +121,7 @@ impl Fixture {
         }
     }
 
-    /// The epoch of its versions, and whether opening it again starts an empty store.
+    /// The epoch of its versions.
     pub const fn epoch(&self) -> u64 {
         self.openings
     }
@@ -126,19 +131,12 @@ impl Fixture {
         !matches!(self.backing, Backing::Memory(_))
     }
 
-    /// What the specification must know about it: what `info()` says, and the limit.
-    pub fn profile(&self) -> Profile {
-        let info = self.store().info();
-        Profile {
-            versioned: info.versioned,
-            conditional_put: info.conditional_put,
-            transact: info.transact,
-            watch: info.watch,
-            size_max: match self.backing {
-                Backing::Memory(_) => Some(usize::try_from(self.max_size).unwrap()),
-                #[cfg(feature = "sql")]
-                Backing::Sql { .. } => None,
-            },
+    /// Most live entries, if its kind has a limit.
+    pub fn size_max(&self) -> Option<usize> {
+        match self.backing {
+            Backing::Memory(_) => Some(usize::try_from(self.max_size).unwrap()),
+            #[cfg(feature = "sql")]
+            Backing::Sql { .. } => None,
         }
     }
 

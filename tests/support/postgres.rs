@@ -38,7 +38,8 @@ pub fn shared() -> Option<&'static Server> {
     SERVER.get_or_init(|| Server::start(&[])).as_ref()
 }
 
-/// Says that tests are skipped; not through `println`, which shows nothing of tests that pass.
+/// Says that tests are skipped, even if they pass: what `eprintln` says is not shown then.
+#[expect(clippy::explicit_write, reason = "see above")]
 pub fn skipped(reason: &str) {
     writeln!(std::io::stderr(), "skipped: {reason}").unwrap();
 }

@@ -1,4 +1,4 @@
-//! Accesses: each one statement on one connection, with a deadline.
+//! Accesses: each one statement on one connection (or a transaction that reads), with a deadline.
 //!
 //! An access that fails because the connection that it was given had ended before (the server was
 //! restarted, an administrator or a timeout closed it) is repeated once on a new one, if that is
@@ -19,18 +19,24 @@ use tokio_postgres::types::ToSql;
 use super::connection::{Answer, Connection};
 use super::failure::Failure;
 use super::pool::Pool;
+use super::scan::Scan;
 use crate::error::Result;
 use crate::sql::SqlClock;
 
-/// A statement with its parameters.
+/// What is done on one connection, from which the next caller takes it over as it was.
 #[derive(Debug)]
 pub(super) struct Access {
-    text: Arc<str>,
-    parameters: Vec<Parameter>,
+    work: Work,
     /// Whose time is bound as [`Parameter::Now`].
     clock: SqlClock,
     is_write: bool,
-    is_script: bool,
+}
+
+#[derive(Debug)]
+enum Work {
+    Statement(Arc<str>, Vec<Parameter>),
+    Script(Arc<str>),
+    Scan(Scan),
 }
 
 /// What is bound to a parameter.
@@ -47,18 +53,26 @@ pub(super) enum Parameter {
 impl Access {
     /// A statement that changes nothing.
     pub(super) fn read(text: impl Into<Arc<str>>, parameters: Vec<Parameter>) -> Self {
-        let (text, clock) = (text.into(), SqlClock::Server);
-        Self { text, parameters, clock, is_write: false, is_script: false }
+        Self::new(Work::Statement(text.into(), parameters), false)
     }
 
     /// A statement that writes.
     pub(super) fn write(text: impl Into<Arc<str>>, parameters: Vec<Parameter>) -> Self {
-        Self { is_write: true, ..Self::read(text, parameters) }
+        Self::new(Work::Statement(text.into(), parameters), true)
     }
 
     /// Statements without parameters, all or none.
     pub(super) fn script(text: impl Into<Arc<str>>) -> Self {
-        Self { is_script: true, ..Self::write(text, Vec::new()) }
+        Self::new(Work::Script(text.into()), true)
+    }
+
+    /// A listing that looks at each key.
+    pub(super) fn scan(scan: Scan) -> Self {
+        Self::new(Work::Scan(scan), false)
+    }
+
+    const fn new(work: Work, is_write: bool) -> Self {
+        Self { work, clock: SqlClock::Server, is_write }
     }
 
     /// By a clock.
@@ -67,22 +81,27 @@ impl Access {
     }
 
     async fn run(&self, connection: &mut Connection) -> Result<Answer, Failure> {
-        if self.is_script {
-            return connection.run_script(&self.text).await;
-        }
         let now = self.clock.bound_ms();
-        let parameters: Vec<&(dyn ToSql + Sync)> = self
-            .parameters
-            .iter()
-            .map(|parameter| match parameter {
-                Parameter::Text(text) => text as &(dyn ToSql + Sync),
-                Parameter::Bytes(bytes) => bytes,
-                Parameter::Integer(integer) => integer,
-                Parameter::Id(id) => id,
-                Parameter::Now => &now,
-            })
-            .collect();
-        connection.query(&self.text, &parameters).await
+        match &self.work {
+            Work::Statement(text, parameters) => {
+                let parameters: Vec<_> = parameters.iter().map(|p| p.value(&now)).collect();
+                connection.query(text, &parameters).await
+            }
+            Work::Script(text) => connection.run_script(text).await,
+            Work::Scan(scan) => scan.run(connection, now).await,
+        }
+    }
+}
+
+impl Parameter {
+    fn value<'a>(&'a self, now: &'a Option<i64>) -> &'a (dyn ToSql + Sync) {
+        match self {
+            Self::Text(text) => text,
+            Self::Bytes(bytes) => bytes,
+            Self::Integer(integer) => integer,
+            Self::Id(id) => id,
+            Self::Now => now,
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) enum Stage {
 pub(super) struct Failure {
     cause: Cause,
     stage: Stage,
+    is_in_transaction: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +61,7 @@ enum Cause {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { cause: Cause::Engine(error), stage: Stage::Unsent }
+        Self::of(Cause::Engine(error), Stage::Unsent)
     }
 }
 
@@ -72,7 +73,7 @@ impl Failure {
             None if error.is_closed() => Cause::Lost("the server closed it".to_owned()),
             None => transport_cause(error),
         };
-        Self { cause, stage }
+        Self::of(cause, stage)
     }
 
     /// The connection ended while a statement was under way; how it ended may tell more.
@@ -83,13 +84,22 @@ impl Failure {
                 let stage = if stage == Stage::Sent { Stage::Unsent } else { stage };
                 Self::new(&error, stage)
             }
-            Ending::Broken(reason) => Self { cause: Cause::Lost(reason), stage },
+            Ending::Broken(reason) => Self::of(Cause::Lost(reason), stage),
         }
     }
 
     /// The deadline of a statement passed without an end, although it was canceled.
     pub(super) fn silent() -> Self {
-        Self { cause: Cause::Silent, stage: Stage::Sent }
+        Self::of(Cause::Silent, Stage::Sent)
+    }
+
+    const fn of(cause: Cause, stage: Stage) -> Self {
+        Self { cause, stage, is_in_transaction: false }
+    }
+
+    /// The same, in a transaction that was not ended: the connection is of no use to others.
+    pub(super) fn in_transaction(self) -> Self {
+        Self { is_in_transaction: true, ..self }
     }
 
     /// The same, after the deadline had passed and the statement was canceled for that.
@@ -105,6 +115,7 @@ impl Failure {
     /// Whether the connection is as good as before.
     pub(super) fn spares_connection(&self) -> bool {
         match &self.cause {
+            _ if self.is_in_transaction => false,
             Cause::Engine(_) => true,
             Cause::Server { code, ends_connection, .. } => {
                 let is_outdated = matches!(
@@ -357,7 +368,7 @@ mod tests {
     fn server(code: &str, stage: Stage, ends_connection: bool) -> Failure {
         let code = SqlState::from_code(code);
         let cause = Cause::Server { code, message: "it says so".to_owned(), ends_connection };
-        Failure { cause, stage }
+        Failure::of(cause, stage)
     }
 
     const UNKNOWN: Option<Outcome> = Some(Outcome::Unknown);
@@ -411,7 +422,7 @@ mod tests {
     #[test]
     fn the_outcome_of_a_write_follows_from_how_far_it_had_come() {
         use Stage::{Begun, Complete, Connecting, Sent, Unsent};
-        let lost = |stage| Failure { cause: Cause::Lost("gone".to_owned()), stage };
+        let lost = |stage| Failure::of(Cause::Lost("gone".to_owned()), stage);
         let silent = |_| Failure::silent();
         let ended = |stage| server("57P01", stage, true);
         let unknown = |stage| server("40003", stage, false);
@@ -449,9 +460,9 @@ mod tests {
             (server("0A000", Unsent, false), false, false),
             (server("26000", Sent, false), true, true),
             (server("40001", Begun, false), false, false),
-            (Failure { cause: Cause::Lost(String::new()), stage: Unsent }, true, true),
-            (Failure { cause: Cause::Lost(String::new()), stage: Sent }, true, false),
-            (Failure { cause: Cause::Lost(String::new()), stage: Complete }, true, false),
+            (Failure::of(Cause::Lost(String::new()), Unsent), true, true),
+            (Failure::of(Cause::Lost(String::new()), Sent), true, false),
+            (Failure::of(Cause::Lost(String::new()), Complete), true, false),
             (Failure::silent(), false, false),
             (Error::invalid("no").into(), false, false),
         ] {

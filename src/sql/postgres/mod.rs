@@ -31,6 +31,7 @@ mod plan;
 mod pool;
 mod rows;
 mod runtime;
+mod scan;
 mod statements;
 mod tls;
 
@@ -54,6 +55,7 @@ use crate::clock::UnixMillis;
 use crate::entry::{Entry, Key, ListQuery, Page, Ttl};
 use crate::error::{Error, Outcome, Result};
 use crate::limits::{POSTGRES_ACCESSES_MAX, REMOVALS_MAX};
+use crate::policy::Rights;
 use crate::value::Value;
 
 pub use options::{Password, PoolOptions, PostgresOptions, RootCertificates, SslMode};
@@ -272,11 +274,11 @@ impl PostgresTable {
         Ok(answer.affected > 0)
     }
 
-    pub(super) async fn list(&self, query: &ListQuery) -> Result<Page> {
+    pub(super) async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
         let Some(range) = KeyRange::of(query) else {
             return Ok(Page::default());
         };
-        let read = |plan: &Plan| Ok(rows::list(plan, &range, query.items_max()));
+        let read = |plan: &Plan| Ok(rows::list(plan, &range, query.items_max(), rights));
         let (plan, answer) = self.perform(read).await?;
         rows::to_page(&plan, query, &answer.rows)
     }

@@ -10,11 +10,13 @@ use tokio_postgres::types::FromSql;
 
 use super::access::{Access, Parameter};
 use super::plan::Plan;
+use super::scan::Scan;
 use super::statements::PayloadType;
 use crate::clock::UnixMillis;
 use crate::entry::{Entry, Key, ListQuery, Page};
 use crate::error::{Error, Result};
 use crate::limits::{PAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use crate::policy::Rights;
 use crate::sql::range::KeyRange;
 use crate::sql::{payload, row};
 
@@ -23,16 +25,17 @@ pub(super) fn to_entry(plan: &Plan, key: &Key, rows: &[Row]) -> Result<Option<En
     rows.first().map(|row| entry_at(plan, key.clone(), row, 0)).transpose()
 }
 
-/// What asks for a page of the keys in a range.
-pub(super) fn list(plan: &Plan, range: &KeyRange, items_max: usize) -> Access {
-    let (start, is_start_excluded) = match range.start.clone() {
-        Bound::Included(start) => (start, false),
-        Bound::Excluded(start) => (start, true),
-        Bound::Unbounded => (String::new(), false),
-    };
-    let text = plan.statements.list(is_start_excluded, range.end.is_some());
+/// What asks for a page of the keys in a range that may be read.
+pub(super) fn list(plan: &Plan, range: &KeyRange, items_max: usize, rights: &Rights) -> Access {
     // One row more tells whether there is more.
-    let rows_max = i64::try_from(items_max + 1).expect("at most PAGE_ITEMS_MAX");
+    let rows_max = items_max + 1;
+    if rights.are_restricted() {
+        let scan = Scan::new(&plan.statements, range, rows_max, rights);
+        return Access::scan(scan).by(&plan.clock);
+    }
+    let (start, is_start_excluded) = start_of(range);
+    let text = plan.statements.list(is_start_excluded, range.end.is_some());
+    let rows_max = i64::try_from(rows_max).expect("at most PAGE_ITEMS_MAX and one");
     let bytes_max = i64::try_from(PAGE_PAYLOADS_BYTES_MAX).expect("small");
     let mut parameters = vec![
         Parameter::Now,
@@ -42,6 +45,15 @@ pub(super) fn list(plan: &Plan, range: &KeyRange, items_max: usize) -> Access {
     ];
     parameters.extend(range.end.clone().map(Parameter::Text));
     Access::read(text, parameters).by(&plan.clock)
+}
+
+/// Where a range starts, and whether it does so after that key.
+pub(super) fn start_of(range: &KeyRange) -> (String, bool) {
+    match &range.start {
+        Bound::Included(start) => (start.clone(), false),
+        Bound::Excluded(start) => (start.clone(), true),
+        Bound::Unbounded => (String::new(), false),
+    }
 }
 
 /// The page of the rows that the server has sent, which may be fewer than it has found.
@@ -111,4 +123,4 @@ fn unread(length: Option<i32>) -> Error {
 
 /// The server sends no further payloads of a page once it has sent so many bytes of JSON: the JSON
 /// of a page that is full by its encoding is about as long.
-const PAGE_PAYLOADS_BYTES_MAX: usize = 2 * PAGE_BYTES_MAX;
+pub(super) const PAGE_PAYLOADS_BYTES_MAX: usize = 2 * PAGE_BYTES_MAX;

@@ -46,6 +46,10 @@ pub(super) struct Statements {
     /// $1 now, $2 start, $3 most rows, $4 most bytes, $5 end: key, payload unless it is too long,
     /// its length, deadline, and how many rows there were before the bytes ran out; in key order.
     list: [Arc<str>; 4],
+    /// $1 now, $2 start, $3 most rows, $4 end: keys, in key order.
+    keys: [Arc<str>; 4],
+    /// As a listing, but $2 is the keys that are wanted.
+    pub(super) page: Arc<str>,
 }
 
 impl Statements {
@@ -83,8 +87,10 @@ impl Statements {
                 now = now_ms(1)
             )
             .into(),
-            list: [(">=", false), (">", false), (">=", true), (">", true)]
-                .map(|(start, has_end)| list(names, payload_type, start, has_end).into()),
+            list: RANGES
+                .map(|range| list(names, payload_type, &in_range(names, range, "$2", "$5")).into()),
+            keys: RANGES.map(|range| keys(names, &in_range(names, range, "$2", "$4")).into()),
+            page: list(names, payload_type, &format!("{key} = ANY (CAST($2 AS text[]))")).into(),
         }
     }
 
@@ -92,18 +98,59 @@ impl Statements {
     pub(super) fn list(&self, is_start_excluded: bool, has_end: bool) -> Arc<str> {
         Arc::clone(&self.list[usize::from(is_start_excluded) + 2 * usize::from(has_end)])
     }
+
+    /// The statement of a listing of keys alone.
+    pub(super) fn keys(&self, is_start_excluded: bool, has_end: bool) -> Arc<str> {
+        Arc::clone(&self.keys[usize::from(is_start_excluded) + 2 * usize::from(has_end)])
+    }
+}
+
+/// The kinds of ranges: how they start, and whether they end.
+const RANGES: [(&str, bool); 4] = [(">=", false), (">", false), (">=", true), (">", true)];
+
+/// Whether a key is in a range between two parameters.
+fn in_range(
+    TableNames { key, .. }: &TableNames,
+    (from, has_end): (&str, bool),
+    start: &str,
+    end: &str,
+) -> String {
+    let end = match has_end {
+        true => format!(" AND {key} {BYTEWISE} < CAST({end} AS text)"),
+        false => String::new(),
+    };
+    format!("{key} {BYTEWISE} {from} CAST({start} AS text){end}")
+}
+
+/// The keys of entries that are wanted.
+fn keys(names: &TableNames, is_wanted: &str) -> String {
+    let TableNames { table, key, .. } = names;
+    format!(
+        "SELECT CAST({key} AS text) FROM {table} WHERE {} \
+         ORDER BY {key} {BYTEWISE} LIMIT CAST($3 AS bigint)",
+        is_listed(names, is_wanted)
+    )
+}
+
+/// Whether a row is an entry that is wanted.
+fn is_listed(TableNames { key, expire, .. }: &TableNames, is_wanted: &str) -> String {
+    format!(
+        "{is_wanted} AND octet_length({key}) BETWEEN 1 AND {KEY_BYTES_MAX} \
+         AND ({expire} IS NULL OR {expire} > (SELECT {}))",
+        now_ms(1)
+    )
+}
+
+/// The server's clock, or the time that is bound as $1.
+pub(super) fn clock() -> String {
+    format!("SELECT {}", now_ms(1))
 }
 
 /// The rows of a page, of which the server sends no more than may fit. From the inside: at most so
 /// many rows in order; how many bytes stand before each; those before which the bytes suffice.
-fn list(names: &TableNames, payload_type: PayloadType, start: &str, has_end: bool) -> String {
+fn list(names: &TableNames, payload_type: PayloadType, is_wanted: &str) -> String {
     let TableNames { table, key, expire, .. } = names;
     let (read, size) = (payload_type.read(names), payload_type.size(names));
-    let ordered = format!("{key} {BYTEWISE}");
-    let end = match has_end {
-        true => format!(" AND {ordered} < CAST($5 AS text)"),
-        false => String::new(),
-    };
     format!(
         "SELECT found_key, CASE WHEN found_size <= {PAYLOAD_BYTES_MAX} THEN found_payload END, \
          found_size, found_deadline, found_rows FROM (\
@@ -111,13 +158,10 @@ fn list(names: &TableNames, payload_type: PayloadType, start: &str, has_end: boo
          ORDER BY found_key {BYTEWISE} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) \
          AS bytes_before FROM (\
          SELECT CAST({key} AS text) AS found_key, {read} AS found_payload, {size} AS found_size, \
-         {expire} AS found_deadline FROM {table} \
-         WHERE {ordered} {start} CAST($2 AS text){end} \
-         AND octet_length({key}) BETWEEN 1 AND {KEY_BYTES_MAX} \
-         AND ({expire} IS NULL OR {expire} > (SELECT {now})) \
-         ORDER BY {ordered} LIMIT CAST($3 AS bigint)) AS page) AS measured \
+         {expire} AS found_deadline FROM {table} WHERE {} \
+         ORDER BY {key} {BYTEWISE} LIMIT CAST($3 AS bigint)) AS page) AS measured \
          WHERE bytes_before < CAST($4 AS bigint) ORDER BY found_key {BYTEWISE}",
-        now = now_ms(1)
+        is_listed(names, is_wanted)
     )
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A file that we make gets a write-ahead log; a file that has pages keeps the journal mode it
 //! has, because other programs may rely on it. Every writing connection syncs as configured,
-//! whatever the journal mode. Paths are never taken as URIs or as SQLite's special names.
+//! whatever the journal mode; the modes that would make that worthless (`OFF`, `MEMORY`) are settings
+//! of a connection, never of a file, and so never ours. Paths are never taken as URIs or as SQLite's special names.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub(super) struct Opener {
 impl Opener {
     pub(super) fn new(options: SqliteOptions) -> Self {
         let SqliteOptions { file, synchronous, busy_timeout } = options;
-        Self { file, synchronous, busy_timeout }
+        Self { file, synchronous, busy_timeout: busy_timeout.min(BUSY_TIMEOUT_MAX) }
     }
 
     /// Opens a connection.
@@ -162,5 +163,65 @@ fn is_new(connection: &Connection) -> Result<bool, Failure> {
     Ok(pages == 0)
 }
 
+/// SQLite counts the milliseconds of a wait in 31 bits.
+const BUSY_TIMEOUT_MAX: Duration = Duration::from_millis(i32::MAX as u64);
+
 /// Statements that a connection keeps prepared; six for each table.
 const STATEMENTS_PREPARED_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pragma(connection: &Connection, name: &str) -> String {
+        let text = |value| match value {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => panic!("{other:?}"),
+        };
+        connection.pragma_query_value(None, name, |row| row.get(0).map(text)).expect("answers")
+    }
+
+    /// SQLite's numbers: 1 NORMAL, 3 EXTRA.
+    #[test]
+    fn a_connection_works_under_the_settings_of_its_purpose() {
+        for (synchronous, number) in [(Synchronous::Full, "3"), (Synchronous::Normal, "1")] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = SqliteFile::Path(folder.path().join("new.db"));
+            let opener = Opener::new(SqliteOptions {
+                synchronous,
+                busy_timeout: Duration::MAX,
+                ..SqliteOptions::new(file)
+            });
+            let creating = opener.open(Purpose::Create).expect("is made");
+            creating.execute_batch("CREATE TABLE t (x)").expect("valid");
+            let writing = opener.open(Purpose::Write).expect("opens");
+            for connection in [&creating, &writing] {
+                assert_eq!(pragma(connection, "journal_mode"), "wal");
+                assert_eq!(pragma(connection, "synchronous"), number);
+                assert_eq!(pragma(connection, "busy_timeout"), i32::MAX.to_string());
+            }
+            let reading = opener.open(Purpose::Read).expect("opens");
+            assert_eq!(pragma(&reading, "busy_timeout"), "0");
+            assert!(reading.execute_batch("DELETE FROM t").is_err());
+        }
+    }
+
+    /// Names that mean something to SQLite are files here, which are not there.
+    #[test]
+    fn a_path_is_a_path() {
+        for path in [":memory:", "file::memory:", "file:x?mode=memory"] {
+            let opener = Opener::new(SqliteOptions::new(SqliteFile::Path(path.into())));
+            let failure = opener.open(Purpose::Write).expect_err(path);
+            let error = failure.into_error("the database");
+            assert!(error.message().contains("can't be opened"), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_name_in_quotes_is_never_a_string() {
+        let opener = Opener::new(SqliteOptions::new(SqliteFile::Memory));
+        let connection = opener.open(Purpose::Create).expect("opens");
+        assert!(connection.prepare("SELECT \"no column\"").is_err());
+    }
+}

@@ -12,8 +12,8 @@
 //! 5. Whoever drops the future of a queued write may find it applied or not, never half.
 //! 6. At most [`SQLITE_WRITES_MAX`] writes are queued or running; further callers wait for room.
 //!
-//! Expired rows are deleted here too, in batches between the groups, so that sweeping never stands
-//! in the way of writes for longer than a batch.
+//! Expired rows are deleted here too, in batches between the groups and without waiting for locks, so
+//! that sweeping never stands in the way of writes for longer than a batch.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
@@ -32,18 +32,14 @@ use crate::entry::{Key, Ttl};
 use crate::error::{Error, Outcome, Result};
 use crate::limits::{REMOVALS_MAX, SQLITE_WRITES_MAX};
 
-/// A write to a table.
-#[derive(Debug)]
-pub(super) enum Write {
-    /// Writes a row, whatever was there.
-    Upsert { key: Key, payload: Vec<u8>, ttl: Option<Ttl> },
-    /// Deletes a present row.
-    Delete { key: Key },
-}
+/// The statements of a write. They run within a transaction, which may be undone and run again.
+pub(super) type Write = Box<dyn Fn(&Connection) -> Result<Written, Failure> + Send>;
 
 /// What a committed write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
+    /// What it was asked to.
+    Done,
     /// The row has this deadline.
     Upserted(Option<UnixMillis>),
     /// Whether there was a row.
@@ -51,9 +47,7 @@ pub(super) enum Written {
 }
 
 /// A write with the way back to its caller.
-#[derive(Debug)]
 pub(super) struct Job {
-    pub(super) plan: Arc<Plan>,
     pub(super) write: Write,
     pub(super) reply: oneshot::Sender<Result<Written>>,
     /// The room that the write takes in the queue.
@@ -61,7 +55,6 @@ pub(super) struct Job {
 }
 
 /// What the thread is asked to do.
-#[derive(Debug)]
 pub(super) enum Request {
     /// To write.
     Write(Job),
@@ -212,8 +205,14 @@ impl Writer {
                 continue;
             }
             let plan = Arc::clone(&self.sweeps[position].plan);
+            let busy_timeout = self.readers.opener().busy_timeout();
             let removed = self.with_connection(Purpose::Write, |connection, name| {
-                transaction(connection, name, || delete_expired(connection, &plan))
+                let settings = |failure| TransactionFailure::before_commit(failure, name);
+                // A lock is for writes to wait for.
+                set_busy_timeout(connection, Duration::ZERO).map_err(settings)?;
+                let removed = transaction(connection, name, || delete_expired(connection, &plan));
+                set_busy_timeout(connection, busy_timeout).map_err(settings)?;
+                removed
             });
             // There is nobody to tell of a failure; the next sweep meets it again or does not.
             let is_cut_short = removed.is_ok_and(|removed| removed >= REMOVALS_MAX);
@@ -297,6 +296,10 @@ fn transaction<T>(
     Err(TransactionFailure { harms_connection: result.harms_connection || !is_over, ..result })
 }
 
+fn set_busy_timeout(connection: &Connection, timeout: Duration) -> Result<(), Failure> {
+    Ok(connection.busy_timeout(timeout)?)
+}
+
 fn execute(connection: &Connection, statement: &str) -> Result<(), Failure> {
     connection.prepare_cached(statement)?.execute(())?;
     Ok(())
@@ -311,7 +314,7 @@ fn run_all(
 ) -> Result<Vec<Result<Written>>, Failure> {
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        match run(connection, job) {
+        match (job.write)(connection) {
             Ok(written) => answers.push(Ok(written)),
             Err(failure) if failure.is_refusal() && !connection.is_autocommit() => {
                 answers.push(Err(failure.into_error(name).or_outcome(Outcome::None)));
@@ -322,28 +325,29 @@ fn run_all(
     Ok(answers)
 }
 
-fn run(connection: &Connection, job: &Job) -> Result<Written, Failure> {
-    let Job { plan, write, .. } = job;
-    match write {
-        Write::Upsert { key, payload, ttl: None } => {
+/// Writes a row of a table, whatever was there.
+pub(super) fn upsert(plan: Arc<Plan>, key: Key, payload: Vec<u8>, ttl: Option<Ttl>) -> Write {
+    Box::new(move |connection| {
+        let Some(ttl) = ttl else {
             let mut statement = connection.prepare_cached(&plan.statements.upsert)?;
-            statement.execute((key.as_str(), payload))?;
-            Ok(Written::Upserted(None))
-        }
-        Write::Upsert { key, payload, ttl: Some(ttl) } => {
-            let ttl_ms = i64::try_from(ttl.as_ms()).expect("a ttl is at most 100 years");
-            let mut statement = connection.prepare_cached(&plan.statements.upsert_ttl)?;
-            let parameters = (key.as_str(), payload, ttl_ms, plan.clock.bound_ms());
-            let deadline =
-                statement.query_row(parameters, |row| Ok(to_deadline(row.get_ref(0)?)))?;
-            Ok(Written::Upserted(deadline?))
-        }
-        Write::Delete { key } => {
-            let mut statement = connection.prepare_cached(&plan.statements.delete)?;
-            let deleted = statement.execute((key.as_str(), plan.clock.bound_ms()))?;
-            Ok(Written::Deleted(deleted > 0))
-        }
-    }
+            statement.execute((key.as_str(), &payload))?;
+            return Ok(Written::Upserted(None));
+        };
+        let ttl_ms = i64::try_from(ttl.as_ms()).expect("a ttl is at most 100 years");
+        let mut statement = connection.prepare_cached(&plan.statements.upsert_ttl)?;
+        let parameters = (key.as_str(), &payload, ttl_ms, plan.clock.bound_ms());
+        let deadline = statement.query_row(parameters, |row| Ok(to_deadline(row.get_ref(0)?)))?;
+        Ok(Written::Upserted(deadline?))
+    })
+}
+
+/// Deletes a present row of a table.
+pub(super) fn delete(plan: Arc<Plan>, key: Key) -> Write {
+    Box::new(move |connection| {
+        let mut statement = connection.prepare_cached(&plan.statements.delete)?;
+        let deleted = statement.execute((key.as_str(), plan.clock.bound_ms()))?;
+        Ok(Written::Deleted(deleted > 0))
+    })
 }
 
 /// Deletes one batch of expired rows; answers how many.
@@ -357,4 +361,55 @@ fn delete_expired(connection: &Connection, plan: &Plan) -> Result<usize, Failure
 fn after(interval: Duration) -> Instant {
     const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     Instant::now() + interval.min(LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// A database that may not grow beyond a few pages, with a table.
+    fn small_database() -> Connection {
+        let connection = Connection::open_in_memory().expect("opens");
+        connection.pragma_update(None, "max_page_count", 4).expect("is set");
+        connection.execute_batch("CREATE TABLE t (x)").expect("valid");
+        connection
+    }
+
+    fn count(connection: &Connection) -> i64 {
+        connection.query_row("SELECT count(*) FROM t", (), |row| row.get(0)).expect("counts")
+    }
+
+    #[test]
+    fn a_full_disk_leaves_nothing_and_the_connection_goes_on() {
+        let connection = small_database();
+        let insert = |bytes: usize| {
+            transaction(&connection, "the database", || {
+                connection.execute("INSERT INTO t VALUES (1)", ())?;
+                connection.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes as i64])?;
+                Ok(())
+            })
+        };
+        let failure = insert(1 << 20).expect_err("no room");
+        assert_eq!(failure.error.kind(), ErrorKind::Unavailable, "{}", failure.error);
+        assert_eq!(failure.error.outcome(), Some(Outcome::None));
+        assert!(failure.error.retryable() && failure.may_split && !failure.harms_connection);
+        assert_eq!(count(&connection), 0);
+        assert!(insert(10).is_ok());
+        assert_eq!(count(&connection), 2);
+    }
+
+    #[test]
+    fn a_transaction_that_fails_is_over() {
+        let connection = small_database();
+        for body in ["BEGIN", "SELECT * FROM missing", "ROLLBACK; SELECT * FROM missing"] {
+            let failure = transaction(&connection, "the database", || {
+                connection.execute("INSERT INTO t VALUES (1)", ())?;
+                Ok(connection.execute_batch(body)?)
+            });
+            assert_eq!(failure.expect_err(body).error.outcome(), Some(Outcome::None));
+            assert!(connection.is_autocommit(), "{body}");
+            assert_eq!(count(&connection), 0, "{body}");
+        }
+    }
 }

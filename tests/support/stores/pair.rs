@@ -5,7 +5,7 @@ use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use plimsoll::check::spec::{Refusal, Spec};
+use plimsoll::check::spec::{Profile, Refusal, Spec};
 use plimsoll::clock::{Clock as _, UnixMillis};
 use plimsoll::entry::{
     Change, Event, ListQuery, Operation, OperationResult, Page, PutOptions, Version,
@@ -37,7 +37,7 @@ impl Pair {
     pub async fn open(kind: Kind) -> Self {
         let fixture = Fixture::open(kind, SIZE_MAX).await;
         let handle = fixture.acquire();
-        let spec = Spec::new(fixture.profile(), fixture.epoch());
+        let spec = new_spec(&fixture);
         let mut pair = Self { fixture, handle, spec, versions: Versions::default(), watch: None };
         pair.watch_from_now().await;
         pair
@@ -219,7 +219,7 @@ impl Pair {
             same("a watch after its end", &watch.next(None).await, &Ok(None))?;
         }
         if !self.fixture.keeps_entries() {
-            self.spec = Spec::new(self.fixture.profile(), self.fixture.epoch());
+            self.spec = new_spec(&self.fixture);
         }
         self.watch_from_now().await;
         recorder.mark("a store is opened again");
@@ -251,6 +251,19 @@ impl Pair {
     fn now(&self) -> UnixMillis {
         self.fixture.clock.now()
     }
+}
+
+/// The specification of an empty store that supports what `info()` claims.
+fn new_spec(fixture: &Fixture) -> Spec {
+    let info = fixture.acquire().info().unwrap();
+    let profile = Profile {
+        versioned: info.versioned,
+        conditional_put: info.conditional_put,
+        transact: info.transact,
+        watch: info.watch,
+        size_max: fixture.size_max(),
+    };
+    Spec::new(profile, fixture.epoch())
 }
 
 /// The changes that a watch has without waiting. Dropping a future that waits loses nothing.
