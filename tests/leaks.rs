@@ -18,17 +18,26 @@ use kinds::Kind;
 #[test]
 fn a_memory_store_tells_nothing_that_is_denied() {
     let marks = ["Conflict", "AlreadyExists", "changes told", "a write where nothing may be known"];
-    check(Kind::Memory, 60_000, &marks);
+    check(Kind::Memory, 60_000, 20_000, &marks);
 }
 
 #[cfg(feature = "sql")]
 #[test]
 fn an_sqlite_store_tells_nothing_that_is_denied() {
-    check(Kind::Sqlite, 30_000, &["a write where nothing may be known"]);
+    check(Kind::Sqlite, 30_000, 20_000, &["a write where nothing may be known"]);
+}
+
+#[cfg(all(feature = "postgres", unix))]
+#[test]
+fn a_postgres_store_tells_nothing_that_is_denied() {
+    if Kind::Postgres.is_available() {
+        // Fewer operations than on the others, too few to meet what is rare.
+        check(Kind::Postgres, 5_000, 3_000, &[]);
+    }
 }
 
 /// Runs the property and checks that what it should meet has happened.
-fn check(kind: Kind, steps_min: u64, marks: &[&str]) {
+fn check(kind: Kind, steps_min: u64, calls_min: u64, marks: &[&str]) {
     let plan = Plan {
         seed: explore::seed(None),
         steps_min,
@@ -37,7 +46,7 @@ fn check(kind: Kind, steps_min: u64, marks: &[&str]) {
     };
     let report = leaks::check(kind, plan).unwrap_or_else(|failure| panic!("{failure}"));
     println!("{kind:?}: {report}");
-    assert!(report.marks["calls"] >= 20_000, "{report}");
+    assert!(report.marks["calls"] >= calls_min, "{report}");
     let always =
         ["PermissionDenied", "pages of a restricted reader", "pages with more behind them"];
     for mark in marks.iter().chain(&always) {

@@ -27,6 +27,14 @@ fn an_sqlite_store_does_what_the_specification_says() {
     check(Kind::Sqlite, 20_000, &["Invalid"]);
 }
 
+#[cfg(all(feature = "postgres", unix))]
+#[test]
+fn a_postgres_store_does_what_the_specification_says() {
+    if Kind::Postgres.is_available() {
+        check(Kind::Postgres, 5_000, &["Invalid"]);
+    }
+}
+
 /// Runs the property and checks that what it should meet has happened: the kinds of errors too.
 fn check(kind: Kind, steps_min: u64, marks: &[&str]) {
     let plan = Plan {

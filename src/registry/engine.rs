@@ -25,8 +25,10 @@ use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespaces::Namespaces;
 use crate::policy::{Actor, Permission, Policies, Rights, Subject};
+#[cfg(feature = "postgres")]
+use crate::sql::PostgresDatabase;
 #[cfg(feature = "sql")]
-use crate::sql::{SqliteDatabase, SqliteFile, SqliteOptions};
+use crate::sql::{Database, SqliteDatabase, SqliteFile, SqliteOptions};
 #[cfg(feature = "sql")]
 use crate::store::SqlStore;
 use crate::store::{BoundStore, MemoryStore, Store, StoreHandle, WallClock};
@@ -66,9 +68,9 @@ struct Inner {
     policies: Policies,
     /// What is open, by the id of the entry; a cell is empty until then.
     stores: BTreeMap<EntryId, OnceCell<Arc<dyn Store>>>,
-    /// Databases open their files themselves, when they are first used.
+    /// Databases open their files and connections themselves, when they are first used.
     #[cfg(feature = "sql")]
-    databases: BTreeMap<EntryId, Arc<SqliteDatabase>>,
+    databases: BTreeMap<EntryId, Database>,
     is_closed: RwLock<bool>,
 }
 
@@ -219,11 +221,13 @@ impl Inner {
                 if sql.options().create_table {
                     self.make_folder(sql.database()).await?;
                 }
-                Ok(SqlStore::open(Arc::clone(database), sql.options().clone()).await?)
+                Ok(SqlStore::open(database.clone(), sql.options().clone()).await?)
             }
             EntryKind::Policy(_) => Err(no_store(entry)),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
+            #[cfg(feature = "postgres")]
+            EntryKind::PostgresDatabase(_) => Err(no_store(entry)),
             EntryKind::Kv(_) => Err(no_store(entry)),
         }
     }
@@ -262,17 +266,22 @@ fn cells(config: &Config) -> BTreeMap<EntryId, OnceCell<Arc<dyn Store>>> {
 }
 
 #[cfg(feature = "sql")]
-fn databases(config: &Config) -> BTreeMap<EntryId, Arc<SqliteDatabase>> {
+fn databases(config: &Config) -> BTreeMap<EntryId, Database> {
     let database = |entry: &RegistryEntry| match entry.kind() {
         EntryKind::SqliteDatabase(options) => {
-            Some((entry.id().clone(), SqliteDatabase::open(options.clone())))
+            Some(Database::from(SqliteDatabase::open(options.clone())))
+        }
+        #[cfg(feature = "postgres")]
+        EntryKind::PostgresDatabase(options) => {
+            Some(Database::from(PostgresDatabase::open(options.clone())))
         }
         EntryKind::MemoryStore(_)
         | EntryKind::Policy(_)
         | EntryKind::SqlStore(_)
         | EntryKind::Kv(_) => None,
     };
-    config.entries().iter().filter_map(database).collect()
+    let entries = config.entries().iter();
+    entries.filter_map(|entry| Some((entry.id().clone(), database(entry)?))).collect()
 }
 
 #[cfg(feature = "sql")]

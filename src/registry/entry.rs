@@ -10,12 +10,16 @@ use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
 use super::kv::{self, KvEntry};
 use super::policy;
+#[cfg(feature = "postgres")]
+use super::postgres;
 use super::problem::{Origin, Refusal};
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
 use super::suggest::did_you_mean;
 use crate::policy::Policy;
+#[cfg(feature = "postgres")]
+use crate::sql::PostgresOptions;
 #[cfg(feature = "sql")]
 use crate::sql::SqliteOptions;
 use crate::store::MemoryOptions;
@@ -43,6 +47,9 @@ pub enum EntryKind {
     /// `db.sql.sqlite`.
     #[cfg(feature = "sql")]
     SqliteDatabase(SqliteOptions),
+    /// `db.sql.postgres`.
+    #[cfg(feature = "postgres")]
+    PostgresDatabase(PostgresOptions),
     /// `kv`.
     Kv(KvEntry),
 }
@@ -58,6 +65,8 @@ impl EntryKind {
             Self::SqlStore(_) => STORE_SQL,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => DB_SQL_SQLITE,
+            #[cfg(feature = "postgres")]
+            Self::PostgresDatabase(_) => DB_SQL_POSTGRES,
             Self::Kv(_) => KV,
         }
     }
@@ -72,6 +81,8 @@ impl EntryKind {
             Self::SqlStore(_) => true,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => false,
+            #[cfg(feature = "postgres")]
+            Self::PostgresDatabase(_) => false,
             Self::Kv(_) => false,
         }
     }
@@ -80,7 +91,12 @@ impl EntryKind {
     #[cfg(feature = "sql")]
     #[must_use]
     pub const fn is_database(&self) -> bool {
-        matches!(self, Self::SqliteDatabase(_))
+        match self {
+            Self::SqliteDatabase(_) => true,
+            #[cfg(feature = "postgres")]
+            Self::PostgresDatabase(_) => true,
+            Self::MemoryStore(_) | Self::Policy(_) | Self::SqlStore(_) | Self::Kv(_) => false,
+        }
     }
 }
 
@@ -120,6 +136,8 @@ impl RegistryEntry {
             EntryKind::SqlStore(entry) => Some(entry.reference()),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => None,
+            #[cfg(feature = "postgres")]
+            EntryKind::PostgresDatabase(_) => None,
             EntryKind::MemoryStore(_) | EntryKind::Policy(_) => None,
             EntryKind::Kv(entry) => Some(entry.reference()),
         }
@@ -206,7 +224,7 @@ fn text_and_origin(given: &Given<'_>) -> Result<(String, Origin), Refusal> {
 }
 
 /// Reads the fields of a kind; none if something was reported.
-#[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "only SQLite has paths"))]
+#[cfg_attr(not(feature = "sql"), expect(unused_variables, reason = "only databases have paths"))]
 fn read_kind(
     mut fields: Fields<'_>,
     kind: &str,
@@ -220,6 +238,8 @@ fn read_kind(
         STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
         #[cfg(feature = "sql")]
         DB_SQL_SQLITE => sql::read_sqlite(&mut fields, folder).map(EntryKind::SqliteDatabase),
+        #[cfg(feature = "postgres")]
+        DB_SQL_POSTGRES => postgres::read(&mut fields, folder).map(EntryKind::PostgresDatabase),
         KV => kv::read(&mut fields).map(EntryKind::Kv),
         _ => {
             // The fields of a kind that is not read mean nothing here.
@@ -248,6 +268,11 @@ fn refused_kind(kind: &str) -> String {
             "{kind} needs the feature sql, which this build lacks; add it to the build"
         );
     }
+    if cfg!(not(feature = "postgres")) && kind == DB_SQL_POSTGRES {
+        return format!(
+            "{kind} needs the feature postgres, which this build lacks; add it to the build"
+        );
+    }
     if KINDS.contains(&kind) {
         return format!(
             "{kind} is not supported by this build; remove the entry, or use one of {built}"
@@ -264,10 +289,13 @@ const STORE_MEMORY: &str = "store.memory";
 const SECURITY_POLICY: &str = "security.policy";
 const STORE_SQL: &str = "store.sql";
 const DB_SQL_SQLITE: &str = "db.sql.sqlite";
+const DB_SQL_POSTGRES: &str = "db.sql.postgres";
 const KV: &str = "kv";
 
 /// The kinds that this build can open.
-const BUILT_KINDS: &[&str] = if cfg!(feature = "sql") {
+const BUILT_KINDS: &[&str] = if cfg!(feature = "postgres") {
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, DB_SQL_POSTGRES, KV, SECURITY_POLICY]
+} else if cfg!(feature = "sql") {
     &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, KV, SECURITY_POLICY]
 } else {
     &[STORE_MEMORY, KV, SECURITY_POLICY]
@@ -280,7 +308,7 @@ const KINDS: [&str; 8] = [
     DB_SQL_SQLITE,
     "store.kv.raft",
     "store.kv.crdt",
-    "db.sql.postgres",
+    DB_SQL_POSTGRES,
     KV,
     SECURITY_POLICY,
 ];

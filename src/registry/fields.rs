@@ -88,6 +88,27 @@ impl<'a> Fields<'a> {
         self.optional(name, parse)
     }
 
+    /// Takes a field whose text is told to nobody, not even where it is wrong.
+    #[cfg(feature = "postgres")]
+    pub(super) fn secret(&mut self, name: &'static str) -> Option<String> {
+        let member = self.take(name)?;
+        let origin = self.context.origin(member.value.position, self.origin.path.field(name));
+        let given = Given::new(&member.value.content, self.context.environment, origin.clone());
+        let refusal = match &given {
+            Ok(given) => match given.text() {
+                Ok(text) if text.contains('\0') => "it has a NUL character; remove it",
+                Ok(text) => return Some(text.to_owned()),
+                Err(_) => "expected a string, found something else; put it in quotes",
+            },
+            Err(_) => {
+                "its variable can't be read; write ${env:NAME} of one that is set, or $${ for a \
+                 literal ${"
+            }
+        };
+        self.report(&origin, refusal);
+        None
+    }
+
     /// Takes a field that is a mapping of its own.
     pub(super) fn optional_mapping(&mut self, name: &'static str) -> Option<Self> {
         let member = self.take(name)?;

@@ -29,6 +29,8 @@ mod kv;
 #[cfg(feature = "sql")]
 mod luat;
 mod policy;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod problem;
 mod references;
 mod source;

@@ -18,7 +18,7 @@ pub(super) struct Reference {
 /// What a reference has to lead to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted {
-    /// A database: `db.sql.sqlite`.
+    /// A database: `db.sql.sqlite` or `db.sql.postgres`.
     #[cfg(feature = "sql")]
     Database,
     /// A store.
@@ -36,7 +36,9 @@ impl Wanted {
 
     const fn description(self) -> &'static str {
         match self {
-            #[cfg(feature = "sql")]
+            #[cfg(feature = "postgres")]
+            Self::Database => "a database (db.sql.sqlite, db.sql.postgres)",
+            #[cfg(all(feature = "sql", not(feature = "postgres")))]
             Self::Database => "a database (db.sql.sqlite)",
             Self::Store => "a store",
         }

@@ -1,4 +1,4 @@
-//! The SQL kinds: `store.sql` and `db.sql.sqlite`.
+//! The SQL kinds: `store.sql` and `db.sql.sqlite`; `postgres` has the third.
 
 use std::path::Path;
 use std::time::Duration;

@@ -9,7 +9,7 @@
 //!         |
 //!   Database -> Table        this module: a closed set of databases, one table of one of them
 //!         |
-//!   sqlite                   connections, statements, the grouping writer, errors
+//!   sqlite, postgres         connections, statements, errors
 //! ```
 //!
 //! What is the same for every database stands beside this module: [`identifier`] (names that are
@@ -31,7 +31,10 @@
 
 pub mod identifier;
 pub mod payload;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod range;
+mod row;
 pub mod schema;
 pub mod sqlite;
 
@@ -46,6 +49,10 @@ use crate::policy::Rights;
 use crate::value::Value;
 
 pub use identifier::Identifier;
+#[cfg(feature = "postgres")]
+pub use postgres::{
+    Password, PoolOptions, PostgresDatabase, PostgresOptions, RootCertificates, SslMode,
+};
 pub use schema::TableNames;
 pub use sqlite::{SqliteDatabase, SqliteFile, SqliteNamespaces, SqliteOptions, Synchronous};
 
@@ -97,11 +104,21 @@ pub struct TableOptions {
 pub enum Database {
     /// SQLite, embedded.
     Sqlite(Arc<SqliteDatabase>),
+    /// PostgreSQL, a server.
+    #[cfg(feature = "postgres")]
+    Postgres(Arc<PostgresDatabase>),
 }
 
 impl From<Arc<SqliteDatabase>> for Database {
     fn from(database: Arc<SqliteDatabase>) -> Self {
         Self::Sqlite(database)
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl From<Arc<PostgresDatabase>> for Database {
+    fn from(database: Arc<PostgresDatabase>) -> Self {
+        Self::Postgres(database)
     }
 }
 
@@ -114,14 +131,42 @@ impl Database {
     pub async fn open_table(&self, options: &TableOptions) -> Result<Table> {
         match self {
             Self::Sqlite(database) => database.open_table(options).await.map(Table::Sqlite),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.open_table(options).await.map(Table::Postgres),
         }
     }
 
-    /// Whether an acknowledged write survives a crash of the process and of the machine.
+    /// Reaches for the database, so that what is wrong with it shows now.
+    ///
+    /// # Errors
+    /// `INVALID` if the configuration is wrong; `INTERNAL` if the database is damaged;
+    /// `UNAVAILABLE` if it is down.
+    pub async fn check(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(database) => database.check().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.check().await,
+        }
+    }
+
+    /// Finishes what is under way and lets go of the database; every later access answers
+    /// `UNAVAILABLE`.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(database) => database.close().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(database) => database.close().await,
+        }
+    }
+
+    /// Whether it is known, before any table was opened, that an acknowledged write survives a
+    /// crash of the process and of the machine.
     #[must_use]
     pub fn is_durable(&self) -> bool {
         match self {
             Self::Sqlite(database) => database.is_durable(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => false,
         }
     }
 
@@ -130,6 +175,8 @@ impl Database {
     pub fn weaker_synchronous(&self) -> Option<&'static str> {
         match self {
             Self::Sqlite(database) => database.weaker_synchronous(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => None,
         }
     }
 }
@@ -139,9 +186,22 @@ impl Database {
 pub enum Table {
     /// In an SQLite database.
     Sqlite(sqlite::SqliteTable),
+    /// In a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(postgres::PostgresTable),
 }
 
 impl Table {
+    /// Whether an acknowledged write survives a crash of the process and of the machine.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        match self {
+            Self::Sqlite(table) => table.is_durable(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.is_durable(),
+        }
+    }
+
     /// The entry of a key, if it is present.
     ///
     /// # Errors
@@ -149,6 +209,8 @@ impl Table {
     pub async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
         match self {
             Self::Sqlite(table) => table.entry(key).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.entry(key).await,
         }
     }
 
@@ -159,6 +221,8 @@ impl Table {
     pub async fn has(&self, key: &Key) -> Result<bool> {
         match self {
             Self::Sqlite(table) => table.has(key).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.has(key).await,
         }
     }
 
@@ -174,6 +238,8 @@ impl Table {
     ) -> Result<Option<UnixMillis>> {
         match self {
             Self::Sqlite(table) => table.upsert(key, value, ttl).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.upsert(key, value, ttl).await,
         }
     }
 
@@ -184,6 +250,8 @@ impl Table {
     pub async fn delete(&self, key: &Key) -> Result<bool> {
         match self {
             Self::Sqlite(table) => table.delete(key).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.delete(key).await,
         }
     }
 
@@ -194,6 +262,8 @@ impl Table {
     pub async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
         match self {
             Self::Sqlite(table) => table.list(query, rights).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.list(query, rights).await,
         }
     }
 
@@ -201,6 +271,8 @@ impl Table {
     pub fn stop_sweeping(&self) {
         match self {
             Self::Sqlite(table) => table.stop_sweeping(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(table) => table.stop_sweeping(),
         }
     }
 }

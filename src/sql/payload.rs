@@ -16,6 +16,7 @@
 //! |---|---|
 //! | NaN, infinities | `{"$plimsoll":"float","value":"nan"}` (`inf`, `-inf`) |
 //! | string not of UTF-8 | `{"$plimsoll":"bytes","hex":"ff00"}` |
+//! | for `jsonb`: negative zero, string with a NUL | `{"$plimsoll":"float","value":"-0"}`, as bytes |
 //! | any other table | `{"$plimsoll":"table","i:1":"a","i:5":"b","s:name":true}` |
 //!
 //! In the members of such a table the letter is the type of the key: `i` integer, `f` float (as
@@ -32,6 +33,7 @@
 //! nests deeper than the value itself plus one, so no parser's own limit is reached.
 
 use std::fmt;
+use std::io::{self, Write};
 
 use bytes::Bytes;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -51,9 +53,33 @@ const ESCAPE: &str = "$plimsoll";
 pub fn encode(value: &Value) -> Result<Vec<u8>> {
     let canonical = Encoded::new(value)?;
     let mut payload = Vec::with_capacity(canonical.len() * 2);
-    serde_json::to_writer(&mut payload, &Json(value))
+    serde_json::to_writer(&mut payload, &Json { value, keeper: Keeper::Text })
         .expect("member names are strings, and memory takes every write");
     debug_assert!(payload.len() <= PAYLOAD_BYTES_MAX, "an expansion beyond eleven times");
+    Ok(payload)
+}
+
+/// The JSON of a value for a database that keeps what a text means and not the text: PostgreSQL's
+/// `jsonb`, which has no NUL character and no negative zero, and writes `1e16` without exponent.
+///
+/// # Errors
+/// `INVALID` if the value is over a limit, as [`Encoded::new`], or its JSON with all the digits of
+/// its floats is over [`PAYLOAD_BYTES_MAX`].
+pub fn encode_jsonb(value: &Value) -> Result<Vec<u8>> {
+    Encoded::new(value)?;
+    let mut payload = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut payload, JsonbFormatter);
+    Json { value, keeper: Keeper::Jsonb }
+        .serialize(&mut serializer)
+        .expect("member names are strings, and memory takes every write");
+    if payload.len() > PAYLOAD_BYTES_MAX {
+        return Err(Error::invalid(format!(
+            "the value has {} bytes as jsonb, the limit is {PAYLOAD_BYTES_MAX}",
+            payload.len()
+        ))
+        .with_detail("limit", PAYLOAD_BYTES_MAX)
+        .with_detail("actual", payload.len()));
+    }
     Ok(payload)
 }
 
@@ -87,24 +113,115 @@ pub fn decode(payload: &[u8]) -> Result<Value> {
     Ok(value)
 }
 
+/// Who keeps the JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keeper {
+    /// Whoever keeps a text as it is.
+    Text,
+    /// PostgreSQL's `jsonb`.
+    Jsonb,
+}
+
+impl Keeper {
+    /// The text of bytes, if they are one that is kept.
+    fn text(self, bytes: &[u8]) -> Option<&str> {
+        let is_kept = self == Self::Text || !bytes.contains(&0);
+        std::str::from_utf8(bytes).ok().filter(|_| is_kept)
+    }
+
+    /// Whether a number is kept as a float.
+    fn keeps(self, float: f64) -> bool {
+        let is_negative_zero = float == 0.0 && float.is_sign_negative();
+        float.is_finite() && !(is_negative_zero && self == Self::Jsonb)
+    }
+}
+
+/// Writes as `jsonb` does, so that what is written is as long as what is read: a blank after each
+/// separator, floats with all their digits and never with an exponent. Each has a fraction, without
+/// which it would be an integer.
+struct JsonbFormatter;
+
+impl serde_json::ser::Formatter for JsonbFormatter {
+    fn write_f64<W: ?Sized + Write>(&mut self, writer: &mut W, float: f64) -> io::Result<()> {
+        let digits = float.to_string();
+        let fraction = if digits.contains('.') { "" } else { ".0" };
+        write!(writer, "{digits}{fraction}")
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        writer.write_all(if first { b"" } else { b", " })
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+}
+
 /// A value that serializes as described above.
-struct Json<'a>(&'a Value);
+#[derive(Clone, Copy)]
+struct Json<'a> {
+    value: &'a Value,
+    keeper: Keeper,
+}
+
+impl<'a> Json<'a> {
+    /// A value inside this one.
+    const fn inner(self, value: &'a Value) -> Self {
+        Self { value, keeper: self.keeper }
+    }
+
+    fn serialize_table<S: Serializer>(
+        self,
+        serializer: S,
+        table: &'a Table,
+    ) -> Result<S::Ok, S::Error> {
+        if table.other().len() == 0 && !table.is_empty() {
+            return serializer.collect_seq(table.array().iter().map(|value| self.inner(value)));
+        }
+        let plain_name = |key| plain_name(key, self.keeper);
+        if table.array().is_empty() && table.other().all(|(key, _)| plain_name(key).is_some()) {
+            let members = table.other().filter_map(|(key, value)| Some((plain_name(key)?, value)));
+            return serializer.collect_map(members.map(|(name, value)| (name, self.inner(value))));
+        }
+        let mut object = serializer.serialize_map(Some(1 + table.len()))?;
+        object.serialize_entry(ESCAPE, "table")?;
+        for (position, value) in table.array().iter().enumerate() {
+            object.serialize_entry(&format!("i:{}", position + 1), &self.inner(value))?;
+        }
+        for (key, value) in table.other() {
+            object.serialize_entry(&typed_name(key, self.keeper), &self.inner(value))?;
+        }
+        object.end()
+    }
+}
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
+        match self.value {
             Value::Boolean(boolean) => serializer.serialize_bool(*boolean),
             Value::Integer(integer) => serializer.serialize_i64(*integer),
-            Value::Float(float) if float.is_finite() => serializer.serialize_f64(*float),
+            Value::Float(float) if self.keeper.keeps(*float) => serializer.serialize_f64(*float),
             Value::Float(float) => {
                 let text = if float.is_nan() { "nan".to_owned() } else { float.to_string() };
                 serialize_leaf(serializer, "float", "value", &text)
             }
-            Value::String(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => serializer.serialize_str(text),
-                Err(_) => serialize_leaf(serializer, "bytes", "hex", &to_hex(bytes)),
+            Value::String(bytes) => match self.keeper.text(bytes) {
+                Some(text) => serializer.serialize_str(text),
+                None => serialize_leaf(serializer, "bytes", "hex", &to_hex(bytes)),
             },
-            Value::Table(table) => serialize_table(serializer, table),
+            Value::Table(table) => self.serialize_table(serializer, table),
         }
     }
 }
@@ -121,42 +238,23 @@ fn serialize_leaf<S: Serializer>(
     object.end()
 }
 
-fn serialize_table<S: Serializer>(serializer: S, table: &Table) -> Result<S::Ok, S::Error> {
-    if table.other().len() == 0 && !table.is_empty() {
-        return serializer.collect_seq(table.array().iter().map(Json));
-    }
-    if table.array().is_empty() && table.other().all(|(key, _)| plain_name(key).is_some()) {
-        let members = table.other().filter_map(|(key, value)| Some((plain_name(key)?, value)));
-        return serializer.collect_map(members.map(|(name, value)| (name, Json(value))));
-    }
-    let mut object = serializer.serialize_map(Some(1 + table.len()))?;
-    object.serialize_entry(ESCAPE, "table")?;
-    for (position, value) in table.array().iter().enumerate() {
-        object.serialize_entry(&format!("i:{}", position + 1), &Json(value))?;
-    }
-    for (key, value) in table.other() {
-        object.serialize_entry(&typed_name(key), &Json(value))?;
-    }
-    object.end()
-}
-
 /// The member name of a key in a plain object, if it can stand in one.
-fn plain_name(key: &TableKey) -> Option<&str> {
+fn plain_name(key: &TableKey, keeper: Keeper) -> Option<&str> {
     match key {
-        TableKey::String(bytes) => std::str::from_utf8(bytes).ok().filter(|text| *text != ESCAPE),
+        TableKey::String(bytes) => keeper.text(bytes).filter(|text| *text != ESCAPE),
         TableKey::Boolean(_) | TableKey::Integer(_) | TableKey::Float(_) => None,
     }
 }
 
 /// The member name of a key in the escape.
-fn typed_name(key: &TableKey) -> String {
+fn typed_name(key: &TableKey, keeper: Keeper) -> String {
     match key {
         TableKey::Boolean(boolean) => format!("b:{boolean}"),
         TableKey::Integer(integer) => format!("i:{integer}"),
         TableKey::Float(float) => format!("f:{float:?}"),
-        TableKey::String(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => format!("s:{text}"),
-            Err(_) => format!("x:{}", to_hex(bytes)),
+        TableKey::String(bytes) => match keeper.text(bytes) {
+            Some(text) => format!("s:{text}"),
+            None => format!("x:{}", to_hex(bytes)),
         },
     }
 }
@@ -325,6 +423,7 @@ fn unescape_float(text: &Value) -> Option<Value> {
         "nan" => Some(Value::Float(f64::NAN)),
         "inf" => Some(Value::Float(f64::INFINITY)),
         "-inf" => Some(Value::Float(f64::NEG_INFINITY)),
+        "-0" => Some(Value::Float(-0.0)),
         _ => None,
     }
 }
@@ -413,6 +512,28 @@ mod tests {
             assert_eq!(json(&value), payload);
             assert_eq!(read(payload), value);
         }
+    }
+
+    /// What `jsonb` would change is written so that it does not.
+    #[test]
+    fn golden_jsonb_payloads() {
+        let key = TableKey::from;
+        for (value, payload) in [
+            (Value::from(-0.0), r#"{"$plimsoll": "float", "value": "-0"}"#),
+            (Value::from(0.0), "0.0"),
+            (Value::from(1e16), "10000000000000000.0"),
+            (Value::from("a\0"), r#"{"$plimsoll": "bytes", "hex": "6100"}"#),
+            (table([(1.into(), 1.into()), (2.into(), 0.5.into())]), "[1, 0.5]"),
+            (table([(key("a"), 1.into()), (key("b"), 2.into())]), r#"{"a": 1, "b": 2}"#),
+            (table([(key("a\0"), 1.into())]), r#"{"$plimsoll": "table", "x:6100": 1}"#),
+        ] {
+            let json = encode_jsonb(&value).expect("within the limits");
+            assert_eq!(std::str::from_utf8(&json), Ok(payload));
+            assert_eq!(read(payload), value);
+        }
+        let tiny: Table = (1..60_000).map(|i| (i, 5e-324)).collect();
+        let error = encode_jsonb(&tiny.into()).expect_err("too many digits");
+        assert_eq!(error.detail("limit"), Some(&PAYLOAD_BYTES_MAX.into()));
     }
 
     #[test]
@@ -535,8 +656,9 @@ mod tests {
 
         #[test]
         fn every_value_round_trips(value in any_value()) {
-            let payload = encode(&value).expect("small");
-            prop_assert_eq!(decode(&payload), Ok(value));
+            for payload in [encode(&value), encode_jsonb(&value)] {
+                prop_assert_eq!(decode(&payload.expect("small")), Ok(value.clone()));
+            }
         }
 
         #[test]

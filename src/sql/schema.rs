@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use super::Identifier;
 use crate::error::{Error, Result};
+use crate::value::Value;
 
 /// The configured names of a store's table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,15 @@ pub struct TableNames {
     pub payload: Identifier,
     /// The column of deadlines in Unix milliseconds (`expire_column_name`).
     pub expire: Identifier,
+}
+
+/// Whose SQL a statement is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// SQLite's.
+    Sqlite,
+    /// PostgreSQL's.
+    Postgres,
 }
 
 /// What a column holds, by its declared type.
@@ -81,8 +91,10 @@ pub struct TableDescription {
     pub columns: Vec<ColumnDescription>,
     /// Whether the key column alone is unique.
     pub is_key_unique: bool,
-    /// The collation of the key's unique index, if it is not bytewise.
+    /// The collation of the key, if it may take different keys for one.
     pub key_collation: Option<String>,
+    /// Whether the database takes names for one that differ only in case.
+    pub folds_case: bool,
 }
 
 /// What a table says about the keys that fit.
@@ -111,14 +123,19 @@ impl TableNames {
 
     /// The statements that make the table and the index by which it is swept.
     #[must_use]
-    pub fn ddl(&self) -> String {
+    pub fn ddl(&self, dialect: Dialect) -> String {
         let Self { table, key, payload, expire } = self;
+        let bytewise = match dialect {
+            Dialect::Sqlite => "",
+            // So that the index of the primary key serves listings, whatever the database's locale.
+            Dialect::Postgres => " COLLATE \"C\"",
+        };
         let index = format!("\"idx_{}_{}\"", table.as_str(), expire.as_str());
         let mut ddl = String::new();
         write!(
             ddl,
             "CREATE TABLE IF NOT EXISTS {table} (\n    \
-                 {key} VARCHAR(255) PRIMARY KEY,\n    \
+                 {key} VARCHAR(255){bytewise} PRIMARY KEY,\n    \
                  {payload} BYTEA NOT NULL,\n    \
                  {expire} BIGINT\n\
              );\n\
@@ -130,8 +147,8 @@ impl TableNames {
 
     /// The error of a table that is not there.
     #[must_use]
-    pub fn missing_table(&self, database: &str) -> Error {
-        let ddl = self.ddl();
+    pub fn missing_table(&self, dialect: Dialect, database: &str) -> Error {
+        let ddl = self.ddl(dialect);
         Error::invalid(format!(
             "table_name: {database} has no table {}; set create_table: true, or create it with\n{ddl}",
             self.table
@@ -207,7 +224,7 @@ impl TableNames {
 
     fn check_other_columns(&self, found: &TableDescription) -> Result<()> {
         let is_ours =
-            |column: &str| self.columns().iter().any(|(_, name)| name.is_same_name(column));
+            |column: &str| self.columns().iter().any(|(_, name)| found.names(name, column));
         let unfilled = found
             .columns
             .iter()
@@ -231,7 +248,7 @@ impl TableNames {
         field: &'static str,
         name: &Identifier,
     ) -> Result<&'a ColumnDescription> {
-        let Some(column) = found.columns.iter().find(|column| name.is_same_name(&column.name))
+        let Some(column) = found.columns.iter().find(|column| found.names(name, &column.name))
         else {
             let names: Vec<_> = found.columns.iter().map(|column| column.name.as_str()).collect();
             return Err(self.refuse(
@@ -263,6 +280,13 @@ impl TableNames {
 
     fn columns(&self) -> [(&'static str, &Identifier); 3] {
         [(FIELD_KEY, &self.key), (FIELD_PAYLOAD, &self.payload), (FIELD_EXPIRE, &self.expire)]
+    }
+}
+
+impl TableDescription {
+    /// Whether a configured name is that of a column.
+    fn names(&self, name: &Identifier, column: &str) -> bool {
+        if self.folds_case { name.is_same_name(column) } else { name.as_str() == column }
     }
 }
 
@@ -323,6 +347,19 @@ impl KeyLimit {
         }
     }
 }
+
+/// The error of a statement that does not fit the tables that the database now has.
+pub(super) fn schema_mismatch(message: String) -> Error {
+    Error::internal(message).with_detail("reason", SCHEMA_MISMATCH)
+}
+
+/// Whether an error is one of [`schema_mismatch`].
+pub(super) fn is_schema_mismatch(error: &Error) -> bool {
+    error.detail("reason").and_then(Value::as_str) == Some(SCHEMA_MISMATCH)
+}
+
+/// The reason in the details of such an error.
+const SCHEMA_MISMATCH: &str = "schema";
 
 /// The fields of the configuration, as errors name them.
 const FIELD_TABLE: &str = "table_name";

@@ -76,7 +76,8 @@ impl SqlStore {
     ///
     /// # Errors
     /// `INVALID`, naming the field, if the table is missing or can't serve; `INTERNAL` if the
-    /// database is damaged. A database that is down (`UNAVAILABLE`) is none: the calls say so.
+    /// database is damaged. A database that is down (`UNAVAILABLE`, `TIMEOUT`) is none: the calls
+    /// say so.
     pub async fn open(database: impl Into<Database>, options: SqlOptions) -> Result<Arc<Self>> {
         let names = TableNames {
             table: options.table,
@@ -97,7 +98,9 @@ impl SqlStore {
             opening: Mutex::new(None),
         };
         match store.table().await {
-            Err(error) if error.kind() != ErrorKind::Unavailable => Err(error),
+            Err(error) if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
+                Err(error)
+            }
             Ok(_) | Err(_) => Ok(Arc::new(store)),
         }
     }
@@ -137,7 +140,10 @@ impl Store for SqlStore {
             id: String::new(),
             backend: Backend::Sql,
             consistency: Consistency::Local,
-            durable: self.database.is_durable(),
+            durable: match self.table.get() {
+                Some(table) => table.is_durable(),
+                None => self.database.is_durable(),
+            },
             list: true,
             versioned: false,
             conditional_put: false,

@@ -7,12 +7,12 @@ use plimsoll::store::{Backend, Consistency, WatchQuery};
 use plimsoll::value::Value;
 
 use crate::kinds::{ID, Kind};
-use crate::{KINDS, Store, assert_refused, delete, for_every_kind, put};
+use crate::{Store, assert_refused, delete, for_every_kind, kinds, put};
 
 #[tokio::test]
 async fn info_says_what_the_kind_is() {
-    for kind in KINDS {
-        let info = Store::open(*kind, 0).await.info;
+    for kind in kinds() {
+        let info = Store::open(kind, 0).await.info;
         assert_eq!(info.id, ID);
         // durable, list, versioned, conditional_put, ttl, transact, watch
         let (backend, expected) = match kind {
@@ -20,6 +20,8 @@ async fn info_says_what_the_kind_is() {
             // The fixture syncs less than the default, and says so.
             #[cfg(feature = "sql")]
             Kind::Sqlite => (Backend::Sql, [false, true, false, false, true, false, false]),
+            #[cfg(all(feature = "postgres", unix))]
+            Kind::Postgres => (Backend::Sql, [true, true, false, false, true, false, false]),
         };
         assert_eq!((info.backend, info.consistency), (backend, Consistency::Local));
         assert_eq!(info.capabilities().map(|(_, claimed)| claimed), expected, "{kind:?}");
@@ -57,8 +59,8 @@ async fn a_released_handle_answers_invalid_and_others_go_on() {
 
 #[tokio::test]
 async fn what_is_durable_is_there_when_the_store_opens_again() {
-    for kind in KINDS {
-        let mut store = Store::open(*kind, 0).await;
+    for kind in kinds() {
+        let mut store = Store::open(kind, 0).await;
         let kept = store.write("kept", "v").await;
         store.write_for("brief", 5).await;
         store.delete("kept too", None).await.unwrap();
@@ -73,8 +75,8 @@ async fn what_is_durable_is_there_when_the_store_opens_again() {
 
 /// Runs a case on every kind that has a limit on its entries, set to three.
 async fn where_limited(case: impl AsyncFn(&Store)) {
-    for kind in KINDS {
-        let store = Store::open(*kind, 3).await;
+    for kind in kinds() {
+        let store = Store::open(kind, 3).await;
         if store.fixture.size_max().is_some() {
             case(&store).await;
         }

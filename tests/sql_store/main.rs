@@ -57,6 +57,17 @@ impl Fixture {
         Self::with(SEED_DDL)
     }
 
+    /// The same, for tests that are shared with databases which may not be installed.
+    #[expect(clippy::unnecessary_wraps, reason = "SQLite is always there")]
+    fn available() -> Option<Self> {
+        Some(Self::seed())
+    }
+
+    /// Has another program run statements.
+    fn run(&self, sql: &str) {
+        self.other_program().execute_batch(sql).expect("valid statements");
+    }
+
     fn path(&self) -> PathBuf {
         self.folder.path().join("test.db")
     }

@@ -1,6 +1,9 @@
 //! Every kind of store, each with what a test needs: a clock set by hand, a way to open it, to
 //! acquire handles, and to open it again.
 
+#[cfg(all(feature = "postgres", unix))]
+mod postgres;
+
 use std::sync::Arc;
 
 use plimsoll::clock::{ManualClock, UnixMillis};
@@ -8,7 +11,9 @@ use plimsoll::policy::Rights;
 use plimsoll::store::{MemoryOptions, MemoryStore, Store, StoreHandle};
 
 #[cfg(feature = "sql")]
-use plimsoll::sql::{Identifier, SqlClock, SqliteDatabase, SqliteFile, SqliteOptions, Synchronous};
+use plimsoll::sql::{
+    Database, Identifier, SqlClock, SqliteDatabase, SqliteFile, SqliteOptions, Synchronous,
+};
 #[cfg(feature = "sql")]
 use plimsoll::store::{SqlOptions, SqlStore};
 
@@ -20,6 +25,22 @@ pub enum Kind {
     /// `store.sql` on an SQLite file.
     #[cfg(feature = "sql")]
     Sqlite,
+    /// `store.sql` on a PostgreSQL server.
+    #[cfg(all(feature = "postgres", unix))]
+    Postgres,
+}
+
+impl Kind {
+    /// Whether it can be had here; says why not.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Memory => true,
+            #[cfg(feature = "sql")]
+            Self::Sqlite => true,
+            #[cfg(all(feature = "postgres", unix))]
+            Self::Postgres => postgres::shared().is_some(),
+        }
+    }
 }
 
 /// An open store. Its files, if it has any, go with it.
@@ -34,11 +55,19 @@ pub struct Fixture {
 enum Backing {
     Memory(Arc<MemoryStore>),
     #[cfg(feature = "sql")]
-    Sqlite {
+    Sql {
         store: Arc<SqlStore>,
-        database: Arc<SqliteDatabase>,
-        folder: tempfile::TempDir,
+        database: Database,
+        place: Place,
     },
+}
+
+/// Where an SQL database is.
+#[cfg(feature = "sql")]
+enum Place {
+    Folder(tempfile::TempDir),
+    #[cfg(all(feature = "postgres", unix))]
+    Role(String),
 }
 
 impl Fixture {
@@ -48,10 +77,12 @@ impl Fixture {
         let backing = match kind {
             Kind::Memory => Backing::Memory(memory(max_size, 1, &clock)),
             #[cfg(feature = "sql")]
-            Kind::Sqlite => {
-                let folder = tempfile::tempdir().unwrap();
-                let (store, database) = sqlite(folder.path(), &clock).await;
-                Backing::Sqlite { store, database, folder }
+            Kind::Sqlite => sql(Place::Folder(tempfile::tempdir().unwrap()), &clock).await,
+            #[cfg(all(feature = "postgres", unix))]
+            Kind::Postgres => {
+                let server =
+                    postgres::shared().expect("the test has asked whether it is available");
+                sql(Place::Role(server.new_role()), &clock).await
             }
         };
         Self { clock, max_size, openings: 1, backing }
@@ -64,9 +95,9 @@ impl Fixture {
         match &mut self.backing {
             Backing::Memory(store) => *store = memory(self.max_size, self.openings, &self.clock),
             #[cfg(feature = "sql")]
-            Backing::Sqlite { store, database, folder } => {
+            Backing::Sql { store, database, place } => {
                 database.close().await;
-                (*store, *database) = sqlite(folder.path(), &self.clock).await;
+                (*store, *database) = open_sql(place, &self.clock).await;
             }
         }
     }
@@ -86,7 +117,7 @@ impl Fixture {
         match &self.backing {
             Backing::Memory(store) => Some(store.sweep().unwrap()),
             #[cfg(feature = "sql")]
-            Backing::Sqlite { .. } => None,
+            Backing::Sql { .. } => None,
         }
     }
 
@@ -105,7 +136,7 @@ impl Fixture {
         match self.backing {
             Backing::Memory(_) => Some(usize::try_from(self.max_size).unwrap()),
             #[cfg(feature = "sql")]
-            Backing::Sqlite { .. } => None,
+            Backing::Sql { .. } => None,
         }
     }
 
@@ -113,7 +144,7 @@ impl Fixture {
         match &self.backing {
             Backing::Memory(store) => store.clone(),
             #[cfg(feature = "sql")]
-            Backing::Sqlite { store, .. } => store.clone(),
+            Backing::Sql { store, .. } => store.clone(),
         }
     }
 }
@@ -124,16 +155,25 @@ fn memory(max_size: u64, epoch: u64, clock: &ManualClock) -> Arc<MemoryStore> {
 }
 
 #[cfg(feature = "sql")]
-async fn sqlite(
-    folder: &std::path::Path,
-    clock: &ManualClock,
-) -> (Arc<SqlStore>, Arc<SqliteDatabase>) {
-    let options = SqliteOptions {
-        // What is tested here is what a statement does, not what the disk does.
-        synchronous: Synchronous::Normal,
-        ..SqliteOptions::new(SqliteFile::Path(folder.join("store.db")))
+async fn sql(place: Place, clock: &ManualClock) -> Backing {
+    let (store, database) = open_sql(&place, clock).await;
+    Backing::Sql { store, database, place }
+}
+
+#[cfg(feature = "sql")]
+async fn open_sql(place: &Place, clock: &ManualClock) -> (Arc<SqlStore>, Database) {
+    let database = match place {
+        Place::Folder(folder) => Database::from(SqliteDatabase::open(SqliteOptions {
+            // What is tested here is what a statement does, not what the disk does.
+            synchronous: Synchronous::Normal,
+            ..SqliteOptions::new(SqliteFile::Path(folder.path().join("store.db")))
+        })),
+        #[cfg(all(feature = "postgres", unix))]
+        Place::Role(role) => {
+            let server = postgres::shared().expect("it was there when the role was made");
+            Database::from(plimsoll::sql::PostgresDatabase::open(server.options(role)))
+        }
     };
-    let database = SqliteDatabase::open(options);
     let options = SqlOptions {
         create_table: true,
         clock: SqlClock::Bound(Arc::new(clock.clone())),

@@ -43,6 +43,7 @@ pub(super) fn describe(
         columns,
         is_key_unique: !key_indexes.is_empty(),
         key_collation: foreign.cloned(),
+        folds_case: true,
     }))
 }
 

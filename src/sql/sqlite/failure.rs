@@ -8,7 +8,7 @@
 use rusqlite::ErrorCode;
 
 use crate::error::{Error, ErrorKind, Outcome};
-use crate::value::Value;
+use crate::sql::schema::schema_mismatch;
 
 /// Why an access to a database failed.
 #[derive(Debug)]
@@ -89,14 +89,6 @@ impl Failure {
     }
 }
 
-/// Whether an error says that a statement does not fit the tables that the database now has.
-pub(super) fn is_schema_mismatch(error: &Error) -> bool {
-    error.detail("reason").and_then(Value::as_str) == Some(SCHEMA_MISMATCH)
-}
-
-/// The reason in the details of such an error.
-const SCHEMA_MISMATCH: &str = "schema";
-
 /// What an SQLite code means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Judgement {
@@ -169,8 +161,7 @@ fn to_error(error: &rusqlite::Error, database: &str) -> Error {
             Error::invalid(format!("{database}: the table refuses the row: {error}"))
         }
         Judgement::Unprepared => {
-            Error::internal(format!("{database}: the statement does not fit its tables: {error}"))
-                .with_detail("reason", SCHEMA_MISMATCH)
+            schema_mismatch(format!("{database}: the statement does not fit its tables: {error}"))
         }
         Judgement::Corrupt => Error::internal(format!(
             "{database} is damaged or no SQLite database: {error}; restore it from a backup"

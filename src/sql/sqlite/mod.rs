@@ -31,11 +31,11 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot};
 
 use self::connection::Opener;
-use self::failure::{Failure, is_schema_mismatch};
+use self::failure::Failure;
 use self::plan::Plan;
 use self::readers::{Readers, run_blocking};
 use self::writer::{Job, Request, Write, Written};
-use super::schema::{KeyLimit, TableNames};
+use super::schema::{Dialect, KeyLimit, TableNames, is_schema_mismatch};
 use super::{TableOptions, payload};
 use crate::clock::UnixMillis;
 use crate::entry::{Entry, Key, ListQuery, Page, Ttl};
@@ -196,7 +196,7 @@ impl SqliteDatabase {
 
     async fn create_table(&self, names: &TableNames) -> Result<()> {
         let (reply, answer) = oneshot::channel();
-        self.request(Request::Create { ddl: names.ddl(), reply })?;
+        self.request(Request::Create { ddl: names.ddl(Dialect::Sqlite), reply })?;
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
@@ -236,7 +236,7 @@ impl SqliteDatabase {
     }
 
     fn missing_table(&self, names: &TableNames) -> Error {
-        names.missing_table(&self.opener().name())
+        names.missing_table(Dialect::Sqlite, &self.opener().name())
     }
 
     /// The error of a write whose answer got lost with the writer.
@@ -256,6 +256,10 @@ pub struct SqliteTable {
 }
 
 impl SqliteTable {
+    pub(super) fn is_durable(&self) -> bool {
+        self.database.is_durable()
+    }
+
     pub(super) async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
         self.check_key(key)?;
         let (plan, key) = (Arc::clone(&self.plan), key.clone());

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::failure::{Failure, is_schema_mismatch};
+use super::failure::Failure;
 use super::namespace_rows::{self as rows, NamespaceKey};
 use super::readers::run_blocking;
 use super::writer::{Request, Written};
@@ -30,6 +30,7 @@ use super::{SqliteDatabase, SqliteFile, SqliteOptions};
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
 use crate::namespaces::{Answer, Backend, Batch, Range, Record};
+use crate::sql::schema::is_schema_mismatch;
 
 /// Namespaces in an SQLite file.
 #[derive(Debug)]

@@ -11,13 +11,13 @@ use rusqlite::types::{Type, ValueRef};
 use super::failure::Failure;
 use super::plan::Plan;
 use crate::clock::UnixMillis;
-use crate::entry::{Entry, Key, ListQuery, Page, Version};
+use crate::entry::{Entry, Key, ListQuery, Page};
 use crate::error::{Error, Result};
 use crate::limits::PAGE_BYTES_MAX;
 use crate::policy::Rights;
-use crate::sql::payload;
 use crate::sql::range::KeyRange;
-use crate::value::{Encoded, Value};
+use crate::sql::{payload, row};
+use crate::value::Value;
 
 /// The entry of a key, if it is present.
 pub(super) fn entry(
@@ -77,7 +77,7 @@ pub(super) fn list(
             break;
         }
         let entry = to_entry(plan, key, row.get_ref(1)?, row.get_ref(2)?)?;
-        bytes += entry.key.as_str().len() + encoded_length(plan, &entry)?;
+        bytes += entry.key.as_str().len() + row::encoded_length(&plan.names, &entry)?;
         page.items.push(entry);
     }
     page.cursor = page.items.last().map_or_else(String::new, |last| last.key.to_string());
@@ -93,11 +93,7 @@ fn to_key(plan: &Plan, key: ValueRef<'_>) -> Option<Key> {
 }
 
 fn to_entry(plan: &Plan, key: Key, payload: ValueRef<'_>, deadline: ValueRef<'_>) -> Result<Entry> {
-    let value =
-        to_value(payload).map_err(|error| blame(error, &key, plan, plan.names.payload.as_str()))?;
-    let expires_at = to_deadline(deadline)
-        .map_err(|error| blame(error, &key, plan, plan.names.expire.as_str()))?;
-    Ok(Entry { key, value, version: Version::Unversioned, expires_at })
+    row::to_entry(&plan.names, key, to_value(payload), to_deadline(deadline))
 }
 
 fn to_value(payload: ValueRef<'_>) -> Result<Value> {
@@ -130,23 +126,4 @@ pub(super) fn to_deadline(deadline: ValueRef<'_>) -> Result<Option<UnixMillis>> 
             )))
         }
     }
-}
-
-/// What an entry adds to its page, counted as on every other kind of store.
-fn encoded_length(plan: &Plan, entry: &Entry) -> Result<usize> {
-    let encoded = Encoded::new(&entry.value).map_err(|error| {
-        let error = Error::internal(error.message());
-        blame(error, &entry.key, plan, plan.names.payload.as_str())
-    })?;
-    Ok(encoded.len())
-}
-
-/// Names the row and column of a value that can't be read.
-fn blame(error: Error, key: &Key, plan: &Plan, column: &str) -> Error {
-    let table = plan.names.table.as_str();
-    error
-        .context(format_args!("key {key:?}, column {column:?} of table {table:?}"))
-        .with_detail("key", key.as_str())
-        .with_detail("column", column)
-        .with_detail("table", table)
 }

@@ -97,7 +97,7 @@ mod tests {
             expire: name("expires_at"),
         };
         let connection = Connection::open_in_memory().expect("opens");
-        connection.execute_batch(&names.ddl()).expect("valid");
+        connection.execute_batch(&names.ddl(crate::sql::schema::Dialect::Sqlite)).expect("valid");
         let statements = Statements::new(&names);
         let by_key = "INDEX sqlite_autoindex_kv_store_1 (key";
         let by_deadline = "INDEX idx_kv_store_expires_at (expires_at<?)";

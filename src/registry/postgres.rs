@@ -1,0 +1,150 @@
+//! The kind `db.sql.postgres`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::fields::{Fields, Given};
+use super::problem::Refusal;
+use crate::limits::POSTGRES_CONNECTIONS_MAX;
+use crate::sql::{Password, PoolOptions, PostgresOptions, RootCertificates, SslMode};
+
+/// Reads the fields of a `db.sql.postgres`; none if one that is required was reported.
+pub(super) fn read(fields: &mut Fields<'_>, folder: &Path) -> Option<PostgresOptions> {
+    let host = fields.required("host", "localhost", host);
+    let port = fields.optional("port", port);
+    let database = fields.required("database", "app", name);
+    let username = fields.required("username", "app", name);
+    let password = fields.secret("password").filter(|password| !password.is_empty());
+    let password = password.map(|password| Password::new(&password));
+    let pool = fields.optional_mapping("pool").map(read_pool);
+    let mut options = PostgresOptions {
+        password,
+        pool: pool.unwrap_or_default(),
+        ..PostgresOptions::new(&host?, &database?, &username?)
+    };
+    options.port = port.unwrap_or(options.port);
+    if let Some(given) = fields.optional_mapping("options") {
+        read_options(given, folder, &mut options);
+    }
+    Some(options)
+}
+
+fn read_pool(mut fields: Fields<'_>) -> PoolOptions {
+    let default = PoolOptions::default();
+    let max_open = fields.optional("max_open", connections).filter(|count| *count > 0);
+    let max_open = max_open.unwrap_or(default.max_open);
+    let max_idle = fields.optional("max_idle", |given| match connections(given)? {
+        count if count > max_open => Err(Refusal::new(format!(
+            "{count} is more than max_open, which is {max_open}; write at most as many"
+        ))),
+        count => Ok(count),
+    });
+    let max_lifetime = fields.optional("max_lifetime", |given| given.interval());
+    fields.finish();
+    PoolOptions {
+        max_open,
+        max_idle: max_idle.unwrap_or(max_open),
+        max_lifetime: max_lifetime.unwrap_or(default.max_lifetime),
+    }
+}
+
+fn read_options(mut fields: Fields<'_>, folder: &Path, options: &mut PostgresOptions) {
+    let root = fields.optional("sslrootcert", |given| file(given, folder));
+    let is_socket = options.is_unix_socket();
+    let mut root_is_used = false;
+    let ssl_mode = fields.optional("sslmode", |given| {
+        let mut verified = |mode: fn(RootCertificates) -> SslMode| {
+            root_is_used = true;
+            let root = root.clone().ok_or("it needs the certificates to trust; add sslrootcert")?;
+            Ok::<_, Refusal>(mode(RootCertificates(root)))
+        };
+        let mode = match given.text()? {
+            "disable" => SslMode::Disable,
+            "prefer" => SslMode::Prefer,
+            "require" => SslMode::Require,
+            "verify-ca" => verified(SslMode::VerifyCa)?,
+            "verify-full" => verified(SslMode::VerifyFull)?,
+            other => {
+                return Err(Refusal::new(format!(
+                    "{other:?} is unknown; write disable, prefer, require, verify-ca or verify-full"
+                )));
+            }
+        };
+        if is_socket && !matches!(mode, SslMode::Disable | SslMode::Prefer) {
+            return Err(Refusal::new("a Unix socket has no TLS; write disable, or name a host"));
+        }
+        Ok(mode)
+    });
+    if root.is_some() && !root_is_used {
+        let remedy = "the certificates are used by verify-ca and verify-full only; write one of them \
+                      as sslmode, or remove sslrootcert";
+        fields.report(&fields.origin().clone(), remedy);
+    }
+    options.ssl_mode = ssl_mode.unwrap_or_default();
+    if let Some(timeout) = fields.optional("connect_timeout", timeout) {
+        options.connect_timeout = timeout;
+    }
+    if let Some(timeout) = fields.optional("statement_timeout", timeout) {
+        options.statement_timeout = timeout;
+    }
+    if let Some(name) = fields.optional("application_name", name) {
+        options.application_name = name;
+    }
+    fields.finish();
+}
+
+fn host(given: &Given<'_>) -> Result<String, Refusal> {
+    let host = name(given)?;
+    if host.contains("://") || host.contains(',') || host.contains(char::is_whitespace) {
+        return Err(Refusal::new(format!(
+            "{host:?} is no host; write one name, one address, or the folder of a Unix socket"
+        )));
+    }
+    Ok(host)
+}
+
+fn name(given: &Given<'_>) -> Result<String, Refusal> {
+    match given.text()? {
+        "" => Err(Refusal::new("it is empty; write a name")),
+        text if text.contains('\0') => Err(Refusal::new("it has a NUL character; remove it")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+fn port(given: &Given<'_>) -> Result<u16, Refusal> {
+    match u16::try_from(given.count()?) {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(Refusal::new("it is no port; write a number from 1 to 65535, such as 5432")),
+    }
+}
+
+fn connections(given: &Given<'_>) -> Result<usize, Refusal> {
+    match usize::try_from(given.count()?) {
+        Ok(count) if count <= POSTGRES_CONNECTIONS_MAX => Ok(count),
+        _ => Err(Refusal::over_limit(
+            POSTGRES_CONNECTIONS_MAX,
+            format!("too many connections; write {POSTGRES_CONNECTIONS_MAX} or fewer"),
+        )),
+    }
+}
+
+fn timeout(given: &Given<'_>) -> Result<Duration, Refusal> {
+    match given.interval()? {
+        None => Err(Refusal::new("a call has to end some time; write 1ms or longer")),
+        Some(timeout) if timeout > TIMEOUT_MAX => Err(Refusal::new("too long; write 24h or less")),
+        Some(timeout) => Ok(timeout),
+    }
+}
+
+fn file(given: &Given<'_>, folder: &Path) -> Result<PathBuf, Refusal> {
+    let path = name(given)?;
+    if path.starts_with('~') {
+        return Err(Refusal::new(
+            "it starts with ~, which is not written out; write ${env:HOME} for the home folder",
+        ));
+    }
+    Ok(folder.join(path))
+}
+
+/// The longest wait for a connection, and for a statement.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
