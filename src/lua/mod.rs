@@ -54,7 +54,10 @@ mod args;
 mod call;
 mod errors;
 mod handle;
+mod interrupt;
 mod json;
+mod memory;
+mod sandbox;
 mod script;
 mod stack;
 mod store;
@@ -71,6 +74,8 @@ use crate::store::StoreHandle;
 
 use call::Calls;
 pub use errors::{describe, engine_error, object as error_value};
+pub use interrupt::Interrupt;
+pub use sandbox::{Sandbox, SandboxOptions};
 pub use script::run_script;
 
 /// Adds the modules `store`, `errors`, `json` and `time`; all but `store` are globals too.
@@ -83,6 +88,7 @@ pub use script::run_script;
 /// # Errors
 /// If Lua is out of memory.
 pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
+    script::keep_xpcall(lua)?;
     let calls = Calls::install(lua, |calls| {
         errors::register(lua)?;
         handle::register(lua, calls)?;
@@ -106,5 +112,10 @@ pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
 /// # Errors
 /// If Lua is out of memory.
 pub fn handle_value(lua: &Lua, handle: StoreHandle) -> mlua::Result<Value> {
-    Ok(Value::UserData(lua.create_any_userdata(handle)?))
+    let userdata = lua.create_any_userdata(handle)?;
+    memory::charge(lua, &userdata, HANDLE_BYTES)?;
+    Ok(Value::UserData(userdata))
 }
+
+/// About what a handle holds: its id and what it knows of its store.
+const HANDLE_BYTES: usize = 512;

@@ -59,6 +59,13 @@ impl Stack {
         Self { thread, frames }
     }
 
+    /// What it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let frames = self.frames.iter();
+        let frames = frames.map(|f| size_of::<Frame>() + f.source.len() + f.name.len());
+        self.thread.len() + frames.sum::<usize>()
+    }
+
     /// Appends the frames to a text, each on a line of its own.
     pub(super) fn write(&self, text: &mut String) {
         for frame in &self.frames {
