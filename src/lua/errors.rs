@@ -60,9 +60,10 @@ impl ErrorObject {
             Origin::Engine(error) => error.message().len() + ENGINE_ERROR_BYTES,
             Origin::Script { message, .. } => message.len(),
         };
-        let contexts = self.contexts.iter().map(|context| {
-            size_of::<Context>() + context.message.len() + context.stack.bytes()
-        });
+        let contexts = self
+            .contexts
+            .iter()
+            .map(|context| size_of::<Context>() + context.message.len() + context.stack.bytes());
         message + self.stack.bytes() + contexts.sum::<usize>()
     }
 }

@@ -21,6 +21,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
@@ -32,7 +33,16 @@ use crate::error::{Error, Result};
 
 /// A stop button of one Lua state. Clones are the same button.
 #[derive(Clone, Default)]
-pub struct Interrupt(Arc<Mutex<State>>);
+pub struct Interrupt(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    /// Whether the state is [`State::Stopped`], for a look that is cheap.
+    is_stopped: AtomicBool,
+    /// Calls that were looked at.
+    calls: AtomicU32,
+}
 
 #[derive(Default)]
 enum State {
@@ -62,7 +72,7 @@ impl Interrupt {
     pub fn stop(&self, error: Error) {
         let mut state = self.state();
         if !matches!(*state, State::Stopped(..)) {
-            *state = State::Stopped(error, 0);
+            self.set_stopped(&mut state, error);
         }
     }
 
@@ -76,7 +86,9 @@ impl Interrupt {
 
     /// Lets code run again, without a deadline.
     pub fn reset(&self) {
-        *self.state() = State::Running;
+        let mut state = self.state();
+        *state = State::Running;
+        self.0.is_stopped.store(false, Ordering::Release);
     }
 
     /// Why the code has to stop, if it has to.
@@ -115,11 +127,16 @@ impl Interrupt {
 
     /// The hook.
     fn look(&self, debug: &Debug) -> mlua::Result<VmState> {
+        let is_count = debug.event() == DebugEvent::Count;
+        if !is_count && !self.0.is_stopped.load(Ordering::Acquire) {
+            let calls = self.0.calls.fetch_add(1, Ordering::Relaxed);
+            if !calls.is_multiple_of(CALLS_PER_LOOK_AT_THE_CLOCK) {
+                return Ok(VmState::Continue);
+            }
+        }
         match &mut *self.state_now() {
             State::Running | State::Limited(..) => Ok(VmState::Continue),
-            State::Stopped(_, suspended)
-                if debug.event() == DebugEvent::Count && *suspended < SUSPENSIONS_MAX =>
-            {
+            State::Stopped(_, suspended) if is_count && *suspended < SUSPENSIONS_MAX => {
                 *suspended += 1;
                 Ok(VmState::Yield)
             }
@@ -133,13 +150,19 @@ impl Interrupt {
         if let State::Limited(deadline, error) = &*state
             && Instant::now() >= *deadline
         {
-            *state = State::Stopped(error.clone(), 0);
+            let error = error.clone();
+            self.set_stopped(&mut state, error);
         }
         state
     }
 
+    fn set_stopped(&self, state: &mut State, error: Error) {
+        *state = State::Stopped(error, 0);
+        self.0.is_stopped.store(true, Ordering::Release);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,9 +175,12 @@ impl State {
     }
 }
 
-/// How often the hook looks, beside at every call. A smaller number stops sooner where single
+/// How often the hook looks, beside at calls. A smaller number stops sooner where single
 /// instructions are slow (long strings are compared in one), a larger one costs less.
 const INSTRUCTIONS_PER_CHECK: u32 = 100;
+
+/// A call costs less than a look at the clock does.
+const CALLS_PER_LOOK_AT_THE_CLOCK: u32 = 16;
 
 /// Coroutines nest less deeply: Lua allows 200 calls of C within each other. Once suspending was
 /// tried more often than that, what runs can't be suspended.

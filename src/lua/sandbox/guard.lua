@@ -33,7 +33,7 @@ end
 local function handled(handler, ok, ...)
   if ok then return true, ... end
   rust.failed((...))
-  return false, handler(...)
+  return false, select(2, caught(pcall(handler, ...)))
 end
 
 function _G.xpcall(f, handler, ...)
@@ -101,8 +101,8 @@ for name, calculate in next, arithmetic do
     local metatable = metatable_of(b)
     local method = metatable and rawget(metatable, name)
     if method ~= nil then return method(a, b) end
-    local culprit = x and b or a
-    error("attempt to perform arithmetic on a " .. type(culprit) .. " value", 2)
+    local what = "attempt to " .. sub(name, 3) .. " a '" .. type(a) .. "' with a '" .. type(b) .. "'"
+    error(what, 2)
   end
 end
 strings.__metatable = false

@@ -48,8 +48,7 @@ impl Pattern {
         }
         let is_anchored = has_anchor && text.first() == Some(&b'^');
         let rest = if is_anchored { &text[1..] } else { text };
-        let mut parser =
-            Parser { rest, items: Vec::new(), captures: Vec::new(), open: Vec::new() };
+        let mut parser = Parser { rest, items: Vec::new(), captures: Vec::new(), open: Vec::new() };
         parser.parse()?;
         Ok(Self { items: parser.items, captures: parser.captures, is_anchored })
     }
@@ -64,7 +63,8 @@ impl Pattern {
         check: impl FnMut() -> Result<(), E>,
     ) -> Result<Option<Match>, E> {
         let captures = vec![Capture::Bytes(0, 0); self.captures.len()];
-        let mut run = Run { pattern: self, subject, captures, choices: Vec::new(), steps: 0, check };
+        let mut run =
+            Run { pattern: self, subject, captures, choices: Vec::new(), steps: 0, check };
         let last = if self.is_anchored { from } else { subject.len() };
         for start in from..=last {
             if let Some(end) = run.match_at(start)?

@@ -8,12 +8,12 @@ use mlua::{IntoLua, Lua, MultiValue, Value as LuaValue};
 use super::SandboxOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lua::call::Refusal;
+use crate::lua::engine_error;
+use crate::lua::errors::describe_raw;
 use crate::lua::interrupt::Interrupt;
 use crate::lua::memory::{is_memory_error, is_mlua_memory_error};
 use crate::lua::script::{Thrown, run_stoppable};
 use crate::lua::value::{self, Purpose, Push};
-use crate::lua::engine_error;
-use crate::lua::errors::describe_raw;
 use crate::value::Value;
 
 /// A script on its way to its thread.
@@ -70,9 +70,8 @@ impl LimitErrors {
     pub(super) fn new(options: &SandboxOptions) -> Self {
         let SandboxOptions { time, memory_bytes, .. } = options;
         let message = format!("the script ran longer than its time limit of {time:?}");
-        let time_error = Error::timeout(message)
-            .with_retryable(false)
-            .with_detail("limit", time.as_secs_f64());
+        let time_error =
+            Error::timeout(message).with_retryable(false).with_detail("limit", time.as_secs_f64());
         let message = match memory_bytes % (1 << 20) {
             0 => format!("{} MiB", memory_bytes >> 20),
             _ => format!("{memory_bytes} bytes"),
@@ -84,7 +83,9 @@ impl LimitErrors {
 
     /// For a script that does not even stop.
     pub(super) fn left_behind(&self) -> Error {
-        self.time.clone().context("the thread of a script is left behind, because it can't be stopped")
+        self.time
+            .clone()
+            .context("the thread of a script is left behind, because it can't be stopped")
     }
 }
 
@@ -94,7 +95,8 @@ pub(super) fn first_value(_: &Lua, results: MultiValue) -> Result<Option<Value>>
         None | Some(LuaValue::Nil) => Ok(None),
         Some(value) => {
             let purpose = Purpose { participle: "returned", ..Purpose::STORE };
-            value::from_lua("the result", value, purpose).map(Some).map_err(|refusal| match refusal {
+            value::from_lua("the result", value, purpose).map(Some).map_err(|refusal| match refusal
+            {
                 Refusal::Returned(error) | Refusal::Raised(error) => error,
                 Refusal::Lua(error) => Error::internal(error.to_string()),
             })

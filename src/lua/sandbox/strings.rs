@@ -103,7 +103,8 @@ fn start_of(
         format!("bad argument #3 to '{function}' (an integer expected, not {what})")
     })?;
     let distance = usize::try_from(init.unsigned_abs()).unwrap_or(usize::MAX);
-    let start = if init >= 0 { distance.saturating_sub(1) } else { length.saturating_sub(distance) };
+    let start =
+        if init >= 0 { distance.saturating_sub(1) } else { length.saturating_sub(distance) };
     Ok((start <= length).then_some(start))
 }
 
