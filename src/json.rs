@@ -20,25 +20,23 @@ use serde_json::{Map, Number, Value as Json};
 use crate::error::{Error, Result};
 use crate::value::{Table, TableKey, Value};
 
-/// Deepest nesting that a text can have: serde_json's own limit.
-pub const JSON_DEPTH_MAX: usize = 127;
-
 /// Parses a text; none for `null`.
 ///
 /// # Errors
-/// `INVALID` if the text is no JSON, naming line and column.
+/// `INVALID` if the text is no JSON or is nested deeper than
+/// [`JSON_DEPTH_MAX`](crate::limits::JSON_DEPTH_MAX), naming line and column.
 pub fn parse(text: &[u8]) -> Result<Option<Value>> {
     let json = serde_json::from_slice(text)
         .map_err(|error| Error::invalid(format!("this is no JSON: {error}")))?;
     Ok(from_json(json))
 }
 
-/// Writes a value as JSON text on one line.
+/// Writes a value as JSON text on one line; `name` is what messages call it.
 ///
 /// # Errors
 /// `INVALID`, naming the path, for what JSON cannot carry.
-pub fn to_text(value: &Value) -> Result<String> {
-    Ok(to_json(value)?.to_string())
+pub fn to_text(name: &str, value: &Value) -> Result<String> {
+    Ok(to_json(name, value)?.to_string())
 }
 
 fn from_json(json: Json) -> Option<Value> {
@@ -67,10 +65,10 @@ fn from_number(number: &Number) -> Value {
     }
 }
 
-fn to_json(value: &Value) -> Result<Json> {
+fn to_json(name: &str, value: &Value) -> Result<Json> {
     convert(value).map_err(|problem| {
         let path: String = problem.path.into_iter().rev().collect();
-        Error::invalid(format!("value{path}: {}", problem.what))
+        Error::invalid(format!("{name}{path}: {}", problem.what))
     })
 }
 

@@ -35,12 +35,14 @@ pub mod limits;
 pub mod mutant;
 pub mod value;
 
-// Floor 1: the machines, and the specification that checks them.
+// Floor 1: the machines, the specification that checks them, and who may do what.
 pub mod check;
 pub mod kv;
+pub mod namespaces;
+pub mod policy;
 
 // Floor 3: adapters.
-#[cfg(feature = "lua")]
+#[cfg(feature = "store")]
 pub mod json;
 #[cfg(feature = "sql")]
 pub mod sql;
@@ -57,3 +59,8 @@ pub mod store;
 
 #[cfg(feature = "store")]
 pub use registry::{Config, Plimsoll};
+
+/// The Rust examples of the page run as documentation tests.
+#[cfg(all(doctest, feature = "store"))]
+#[doc = include_str!("../docs/permissions.md")]
+struct PermissionsPage;

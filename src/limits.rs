@@ -70,6 +70,9 @@ pub const CONFIG_DEPTH_MAX: usize = 64;
 /// Longest namespace and longest name of an entry id, in bytes each.
 pub const ENTRY_ID_PART_BYTES_MAX: usize = 128;
 
+/// Longest regular expression in a condition of a policy, in bytes.
+pub const POLICY_PATTERN_BYTES_MAX: usize = 1_024;
+
 /// Largest table that `json.encode` takes, in bytes of its canonical encoding.
 pub const JSON_BYTES_MAX: usize = 64 << 20;
 
@@ -87,6 +90,33 @@ pub const SQLITE_WRITES_MAX: usize = 1_024;
 /// Most reads of one SQLite database on blocking threads at once (lists, and point reads that met
 /// a lock); further callers wait. Also the most read connections that are kept open.
 pub const SQLITE_BLOCKING_READS_MAX: usize = 8;
+
+/// Deepest nesting of a JSON text that scripts encode or decode: serde_json's own limit.
+pub const JSON_DEPTH_MAX: usize = 127;
+
+/// Longest name of a namespace of the `KV` API under which something is put, in bytes.
+pub const KV_NAMESPACE_BYTES_MAX: usize = 512;
+
+/// Longest key that is put in a namespace of the `KV` API, in bytes. A store that namespaces are
+/// bound to holds shorter ones: [`KEY_BYTES_MAX`] is for the encoded form.
+pub const KV_KEY_BYTES_MAX: usize = 1_024;
+
+/// Largest value that is put in a namespace of the `KV` API, in bytes. In a store that namespaces
+/// are bound to [`VALUE_BYTES_MAX`] is the limit.
+pub const KV_VALUE_BYTES_MAX: usize = 64 << 20;
+
+/// Largest metadata that is put in a namespace of the `KV` API, in bytes of JSON.
+pub const KV_METADATA_BYTES_MAX: usize = 1 << 20;
+
+/// Keys on a page of the `KV` API when `limit` is absent.
+pub const KV_PAGE_KEYS_DEFAULT: usize = 1_000;
+
+/// Most keys on a page of the `KV` API; a larger `limit` is cut to it.
+pub const KV_PAGE_KEYS_MAX: usize = 10_000;
+
+/// A page of the `KV` API ends once names and metadata add up to this many bytes: a full page of
+/// the longest names fits.
+pub const KV_PAGE_BYTES_MAX: usize = 16 << 20;
 
 /// Memory limit of a sandbox that sets none, in bytes.
 pub const SANDBOX_MEMORY_BYTES_DEFAULT: usize = 64 << 20;

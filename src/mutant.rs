@@ -2,7 +2,8 @@
 //!
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
-//! it. Every name in `ALL` must be caught by a check; `tests/mutants.rs` sees to that.
+//! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
+//! `tests/access_mutants.rs` to those in `ACCESS`, and `tests/kv_mutants.rs` to those in `KV`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -15,7 +16,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ALL, set};
+pub use switch::{ACCESS, ALL, KV, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -27,9 +28,10 @@ pub(crate) const fn is_active(_: &'static str) -> bool {
 mod switch {
     use std::cell::Cell;
 
-    /// The names of all mutants.
+    /// The mutants of the state machine.
     pub const ALL: &[&str] = &[
         "absent condition sees an expired entry",
+        "advance removes without a limit",
         "condition compares revisions only",
         "deadline from the stamp",
         "delete takes no revision",
@@ -39,6 +41,7 @@ mod switch {
         "expired rows count towards the page limit",
         "expiry index keeps the old deadline",
         "failed write takes a revision",
+        "history is never compacted",
         "log time goes back",
         "only the last reply is kept",
         "overwriting keeps the old deadline",
@@ -47,10 +50,37 @@ mod switch {
         "purge takes its own revision",
         "repeated command is applied again",
         "restore keeps the epoch",
+        "restore keeps the sessions",
         "sequence below low is applied",
+        "sequence numbers have no upper end",
+        "sessions are evicted by age",
         "sessions missing from the snapshot",
         "transaction applies what precedes the failure",
         "unknown session is opened silently",
+    ];
+
+    /// The mutants of permissions.
+    pub const ACCESS: &[&str] = &[
+        "condition needs no right to read",
+        "denied keys count towards the page limit",
+        "denied keys make a page have more",
+        "listing shows what may not be read",
+        "policy that denies does not win",
+        "transaction needs no rights",
+        "watch tells changes that may not be read",
+        "what no policy allows is allowed",
+    ];
+
+    /// The mutants of namespaces.
+    pub const KV: &[&str] = &[
+        "cursor starts at its name",
+        "entry is present at its expiration",
+        "expiration is rounded down",
+        "expiration order keeps an overwritten one",
+        "full page is the last",
+        "page is longer than its limit",
+        "past expiration is rounded into the future",
+        "ttl of zero lasts to the end of the second",
     ];
 
     thread_local! {
@@ -64,6 +94,8 @@ mod switch {
     pub fn set(name: Option<&str>) {
         let known = name.map(|name| {
             *ALL.iter()
+                .chain(ACCESS)
+                .chain(KV)
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
         });
@@ -71,7 +103,8 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        debug_assert!(ALL.contains(&name), "{name:?} is not listed");
+        let lists = [ALL, ACCESS, KV];
+        debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }
 }

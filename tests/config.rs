@@ -172,7 +172,7 @@ const ENTRIES: &[Row] = &[
     (
         "  - name: a\n    kind: http.service\n    port: 80\n",
         &[
-            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, db.sql.sqlite)",
+            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, db.sql.sqlite, kv, security.policy)",
         ],
     ),
     (
@@ -187,11 +187,6 @@ const ENTRIES: &[Row] = &[
     (
         "  - name: a\n    kind: db.sql.postgres\n",
         &["db.sql.postgres is not supported by this build"],
-    ),
-    ("  - name: a\n    kind: kv\n", &["kv is not supported by this build"]),
-    (
-        "  - name: a\n    kind: security.policy\n",
-        &["security.policy is not supported by this build"],
     ),
     (
         "  - name: a\n    kind: store.memory\n    lifecycle: true\n",

@@ -41,11 +41,20 @@ fn constants() -> BTreeMap<&'static str, u128> {
         CONFIG_NODES_MAX,
         CONFIG_DEPTH_MAX,
         ENTRY_ID_PART_BYTES_MAX,
+        POLICY_PATTERN_BYTES_MAX,
         JSON_BYTES_MAX,
+        JSON_DEPTH_MAX,
         IDENTIFIER_BYTES_MAX,
         PAYLOAD_BYTES_MAX,
         SQLITE_WRITES_MAX,
         SQLITE_BLOCKING_READS_MAX,
+        KV_NAMESPACE_BYTES_MAX,
+        KV_KEY_BYTES_MAX,
+        KV_VALUE_BYTES_MAX,
+        KV_METADATA_BYTES_MAX,
+        KV_PAGE_KEYS_DEFAULT,
+        KV_PAGE_KEYS_MAX,
+        KV_PAGE_BYTES_MAX,
     ]
 }
 

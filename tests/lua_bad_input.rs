@@ -326,3 +326,66 @@ async fn limits_stand_in_the_details() {
         assert_eq!(shown, limit.to_string(), "{call}");
     }
 }
+
+/// Every method with every combination of three arguments out of a pool of good and bad ones: the
+/// call answers, or tells a structured error the way its argument deserves, and nothing crashes.
+#[tokio::test]
+async fn any_arguments_are_answered_or_refused() {
+    let host = Host::new(MEMORY).await;
+    host.run(BAD).await;
+    host.run(
+        r#"
+        local version = cache:entry("present").version
+        local pool = {
+          true, 0, -1, 2.5, 0/0, math.huge, "", "k", "present", "\xff", version,
+          {}, {prefix = "p"}, {ttl = 1}, {if_version = version}, {only_if_absent = true, nope = 1},
+          {{op = "put", key = "t", value = 1}}, {{op = "put", key = 1}}, bad.cycle, print,
+          coroutine.create(print), errors.new("x"), cache,
+        }
+        local size = #pool + 1   -- and nil
+        local keyed = {get = true, entry = true, has = true, set = true, put = true, delete = true}
+        local writes = {set = true, put = true, delete = true, transact = true}
+        local calls, refused = 0, 0
+        local function check(name, a, ok, result, err)
+          calls = calls + 1
+          if not ok then
+            assert(errors.is(result, errors.INVALID), name .. " raised " .. tostring(result))
+            local has_bad_key = keyed[name] and type(a) ~= "string"
+              or name == "transact" and result:details().index
+            assert(has_bad_key, name .. " raised " .. result)
+            err = result
+          elseif err ~= nil then
+            assert(result == nil or name == "has" and result == false, name)
+            assert(errors.is(err, err:kind()) and err:kind() ~= errors.UNKNOWN, name)
+            assert(err:kind() ~= errors.INTERNAL, name .. tostring(err))
+          else
+            return
+          end
+          refused = refused + 1
+          assert(type(err:retryable()) == "boolean", name)
+          if writes[name] then assert(err:details().outcome == "none", name) end
+        end
+        for _, name in ipairs {
+          "get", "entry", "has", "set", "put", "delete", "list", "info", "transact", "watch", "resolve",
+        } do
+          local method = cache[name]
+          for i = 1, size do
+            for j = 1, size do
+              for k = 1, size do
+                check(name, pool[i], pcall(method, cache, pool[i], pool[j], pool[k]))
+              end
+            end
+          end
+          -- As the handle nothing but a store will do.
+          for i = 1, size do
+            if pool[i] ~= cache then
+              local ok, err = pcall(method, pool[i], "k", 1)
+              assert(not ok and errors.is(err, errors.INVALID), name)
+            end
+          end
+        end
+        assert(calls == 11 * size ^ 3 and refused > calls / 2, refused)
+        "#,
+    )
+    .await;
+}

@@ -1,5 +1,5 @@
 //! The table `errors` and its objects, and the modules that raise: `json` and `time`.
-#![cfg(feature = "lua")]
+#![cfg(all(feature = "lua", feature = "sql"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/host.rs"]
@@ -276,7 +276,6 @@ const KINDS_AND_CALLS: &[(ErrorKind, &str, bool, &str)] = &[
     (ErrorKind::RateLimited, "nil, errors.new('RATE_LIMITED', 'm')", false, "nil"),
 ];
 
-#[cfg(feature = "sql")]
 #[tokio::test]
 async fn every_kind_has_a_call_that_yields_it() {
     let host = Host::new(MEMORY).await;
@@ -312,7 +311,6 @@ async fn every_kind_has_a_call_that_yields_it() {
 }
 
 /// A write that has begun where nothing can wait may have been done.
-#[cfg(feature = "sql")]
 #[tokio::test]
 async fn a_write_that_is_given_up_has_an_unknown_outcome() {
     let host = Host::new(host::SQL).await;
@@ -329,6 +327,29 @@ async fn a_write_that_is_given_up_has_an_unknown_outcome() {
         "nil Invalid: app:cache is a sql store, which can't tell what became of an operation: read \
          the key to find out"
     );
+}
+
+/// At Lua's own pause the collector falls behind objects with finalizers for ever.
+#[tokio::test]
+async fn the_errors_of_a_loop_do_not_pile_up() {
+    let host = Host::new(MEMORY).await;
+    let chunk = "for _ = 1, 150000 do cache:get('absent') end return collectgarbage('count') < 512";
+    assert_eq!(host.show(chunk).await, "true");
+    assert_eq!(host.show("return collectgarbage('setpause', 160)").await, "160");
+}
+
+/// What a host has set stays, where it does no harm.
+#[tokio::test]
+async fn the_collector_keeps_its_mode_and_a_shorter_pause() {
+    let host = Host::new(MEMORY).await;
+    let lua = plimsoll::lua::mlua::Lua::new();
+    lua.load("collectgarbage('generational') collectgarbage('setpause', 120)").exec().unwrap();
+    plimsoll::lua::install(&lua, &host.engine).unwrap();
+    let state: (u32, String) = lua
+        .load("return collectgarbage('setpause', 200), collectgarbage('incremental')")
+        .eval()
+        .unwrap();
+    assert_eq!(state, (120, "generational".to_owned()));
 }
 
 #[tokio::test]

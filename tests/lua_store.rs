@@ -343,6 +343,61 @@ async fn waiting_works_within_the_coroutines_of_a_script() {
     assert_eq!(host.show(chunk).await, "1", "a spent budget is passed up as well");
 }
 
+/// Async functions of the host's own wait in coroutines as ours do. Where nothing can wait they hand
+/// their pending value to the script, as mlua has it, and our calls are not mistaken for theirs.
+#[tokio::test]
+async fn functions_of_the_host_wait_beside_ours() {
+    let host = Host::new(MEMORY).await;
+    let nap = host.lua.create_async_function(async |_, ()| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok("rested")
+    });
+    host.lua.globals().set("nap", nap.unwrap()).unwrap();
+    let chunk = "return coroutine.wrap(function()
+          time.sleep(0.001)
+          return nap()
+        end)()";
+    assert_eq!(host.show(chunk).await, "rested");
+    let chunk = "local pending
+        table.sort({2, 1}, function() pending = coroutine.wrap(nap)() end)
+        time.sleep(0.001)
+        return type(pending), 'and still waiting works'";
+    assert_eq!(host.show(chunk).await, "userdata and still waiting works");
+}
+
+/// The future of a script is `Send`: a runtime of several threads may move it while it waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_may_wake_up_on_another_thread() {
+    let mut scripts = Vec::new();
+    for _ in 0..8 {
+        let host = Host::new(MEMORY).await;
+        scripts.push(tokio::spawn(async move {
+            let chunk = "for i = 1, 50 do time.sleep(0.0005) cache:set('k', i) end
+                return cache:get('k')";
+            host.show(chunk).await
+        }));
+    }
+    for script in scripts {
+        assert_eq!(script.await.unwrap(), "50");
+    }
+}
+
+/// Two scripts in one state take turns while they wait.
+#[tokio::test]
+async fn scripts_of_one_state_wait_side_by_side() {
+    let host = Host::new(MEMORY).await;
+    host.run("order = {}").await;
+    let script =
+        |name: &str| format!("for i = 1, 3 do time.sleep(0.002) order[#order + 1] = '{name}' end");
+    let (a, b) = (script("a"), script("b"));
+    let (a, b) = tokio::join!(host.try_run(&a), host.try_run(&b));
+    a.unwrap();
+    b.unwrap();
+    let order = host.show("return table.concat(order)").await;
+    assert_eq!(order.len(), 6);
+    assert!(!order.contains("aaa"), "{order}");
+}
+
 /// The replaced functions behave as the ones of the standard library.
 #[tokio::test]
 async fn coroutines_fail_as_they_always_did() {

@@ -83,7 +83,8 @@ fn calibrate(work: &mut dyn FnMut(usize)) -> usize {
         let elapsed = start.elapsed();
         if elapsed >= ROUND / 4 {
             let scale = ROUND.as_secs_f64() / elapsed.as_secs_f64();
-            return ((operations as f64 * scale) as usize).max(1);
+            let operations = (operations as f64 * scale) as usize;
+            return operations.max(1).next_multiple_of(OPERATIONS_MULTIPLE);
         }
         operations *= 4;
     }
@@ -118,4 +119,6 @@ impl Picker {
 }
 
 const ROUNDS: usize = 15;
+/// So that callers side by side can have equal shares.
+const OPERATIONS_MULTIPLE: usize = 16;
 const ROUND: Duration = Duration::from_millis(60);

@@ -3,8 +3,13 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+
+use crate::json;
+use crate::policy::Actor;
+use crate::value::Value;
 
 /// A formally tested key-value engine.
 #[derive(Debug, Parser)]
@@ -36,6 +41,9 @@ pub enum Command {
     Delete(DeleteArgs),
     /// List entries in key order
     List(ListArgs),
+    /// Copy the entries of a store or a namespace to another
+    #[command(after_help = COPY_EXAMPLES)]
+    Copy(CopyArgs),
     /// Tell what a store is and what it supports
     Info(InfoArgs),
     /// Check a configuration without opening anything
@@ -55,9 +63,46 @@ pub struct ConfigArgs {
     #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub config: Option<PathBuf>,
 
-    /// The name under which policies are checked; it has no effect without policies
-    #[arg(long, value_name = "NAME")]
-    pub actor: Option<String>,
+    #[command(flatten)]
+    pub actor: ActorArgs,
+}
+
+/// On whose behalf the command is run, as the policies of the configuration see it.
+#[derive(Debug, Args)]
+pub struct ActorArgs {
+    /// The actor whose rights are checked; without it only policies for everyone allow anything.
+    /// It has no effect without policies
+    #[arg(long = "actor", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub name: Option<String>,
+
+    /// A group that the actor is in; may be given several times
+    #[arg(long = "actor-group", value_name = "GROUP", requires = "name")]
+    pub groups: Vec<String>,
+
+    /// What conditions find as actor.meta.KEY: JSON, or else a string; may be given several times
+    #[arg(long = "actor-meta", value_name = "KEY=VALUE", requires = "name", value_parser = parse_meta)]
+    pub meta: Vec<(String, Value)>,
+}
+
+impl ActorArgs {
+    /// The actor that the arguments describe.
+    pub fn to_actor(&self) -> Actor {
+        let actor = Actor::new(self.name.as_deref().unwrap_or_default());
+        let actor = self.groups.iter().fold(actor, |actor, group| actor.with_group(group));
+        self.meta.iter().fold(actor, |actor, (name, value)| actor.with_meta(name, value.clone()))
+    }
+}
+
+/// Reads `KEY=VALUE`.
+fn parse_meta(argument: &str) -> Result<(String, Value), String> {
+    match argument.split_once('=') {
+        Some((name, text)) if !name.is_empty() => {
+            let value = json::parse(text.as_bytes()).unwrap_or_else(|_| Some(text.into()));
+            let value = value.ok_or("null is no value; leave the argument out")?;
+            Ok((name.to_owned(), value))
+        }
+        _ => Err("write KEY=VALUE, such as role=editor".to_owned()),
+    }
 }
 
 /// How results are printed and values are read.
@@ -90,7 +135,7 @@ pub struct KeyArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub format: FormatArgs,
-    /// The store's id, such as app:cache
+    /// The store's id, such as app:cache, or kv:NAMESPACE for a namespace of KV
     pub store: String,
     /// The key
     pub key: String,
@@ -102,9 +147,16 @@ pub struct ValueArgs {
     /// The value, a string (JSON with --json); `-` reads it from standard input
     #[arg(allow_hyphen_values = true)]
     pub value: OsString,
-    /// Seconds until the entry expires; fractions are allowed, 0 means never
+    /// Seconds until the entry expires; fractions are allowed. 0 means never, but in a namespace
+    /// of KV at once
     #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
     pub ttl: Option<f64>,
+    /// In a namespace of KV: the Unix time at which the entry expires, in seconds
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    pub expiration: Option<f64>,
+    /// In a namespace of KV: a JSON object or array to keep with the value
+    #[arg(long, value_name = "JSON", allow_hyphen_values = true)]
+    pub metadata: Option<String>,
 }
 
 /// `plimsoll set`.
@@ -148,17 +200,37 @@ pub struct ListArgs {
     pub config: ConfigArgs,
     #[command(flatten)]
     pub format: FormatArgs,
-    /// The store's id, such as app:cache
+    /// The store's id, such as app:cache, or kv:NAMESPACE for a namespace of KV
     pub store: String,
     /// Only keys that start with this, taken literally
     #[arg(long, default_value = "")]
     pub prefix: String,
-    /// Only keys after this one
+    /// Only keys after this one; of a namespace, the cursor of the page before
     #[arg(long, default_value = "", value_name = "KEY")]
     pub after: String,
-    /// Most entries on the page; 0 means 100, at most 1000
+    /// Most entries on the page; 0 means 100, at most 1000; in a namespace of KV 1000 and 10000
     #[arg(long, default_value_t = 0, value_name = "N", allow_hyphen_values = true)]
     pub limit: usize,
+}
+
+/// `plimsoll copy`.
+#[derive(Debug, Args)]
+pub struct CopyArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// What is read: a store's id, or kv:NAMESPACE
+    pub from: String,
+    /// What is written: a store's id, or kv:NAMESPACE
+    pub to: String,
+    /// Only keys that start with this, taken literally
+    #[arg(long, default_value = "")]
+    pub prefix: String,
+    /// Go on where an earlier copy ended, as it said
+    #[arg(long, default_value = "", value_name = "CURSOR")]
+    pub after: String,
+    /// Read everything, tell what would be copied, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `plimsoll info`.
@@ -188,12 +260,21 @@ Examples:
   plimsoll demo
   plimsoll set app:records user:123 Alice --ttl 3600
   plimsoll get app:records user:123
-  plimsoll put app:records config '{\"debug\": true}' --json --if-absent
+  plimsoll put app:records config '{\"debug\": true}' --json
   plimsoll list app:records --prefix user: --json
+  plimsoll put kv:sessions abc data --ttl 3600 --metadata '{\"user\": 1}'
   plimsoll run script.lua one two
 
 Exit codes: 0 done, 1 absent or condition failed (or a script failed), 2 wrong usage,
 3 store unavailable";
+
+const COPY_EXAMPLES: &str = "\
+Examples:
+  plimsoll copy kv:sessions app:records --dry-run
+  plimsoll copy kv:blog kv:blog-backup
+  plimsoll copy app:records kv:records --prefix user: --after user:4711
+
+Each entry is read back after it was written. The time to live stays, versions are new.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

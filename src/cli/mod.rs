@@ -5,17 +5,23 @@
 //! configuration, 3 the store is unavailable.
 
 mod args;
+mod copy;
 mod demo;
+mod kv;
 mod output;
 mod run;
 mod verbs;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
 
 use crate::error::{Error, ErrorKind};
-use crate::registry::{Config, LoadOptions, Plimsoll};
+use crate::namespaces::Namespaces;
+use crate::registry::{Config, LoadOptions, LuatProject, Plimsoll};
+use crate::sql::SqliteNamespaces;
+use crate::store::WallClock;
 use args::{CheckConfigArgs, Cli, Command, ConfigArgs};
 
 /// Runs the command line of this process.
@@ -100,6 +106,7 @@ async fn execute(command: Command) -> Exit {
         Command::Has(args) => verbs::has(args).await,
         Command::Delete(args) => verbs::delete(args).await,
         Command::List(args) => verbs::list(args).await,
+        Command::Copy(args) => copy::copy(args).await,
         Command::Info(args) => verbs::info(args).await,
     };
     result.unwrap_or_else(Exit::from)
@@ -113,11 +120,21 @@ fn check_config(args: &CheckConfigArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+/// The namespaces of `KV`: those of the configuration, else those in the file of the project that
+/// the working directory belongs to.
+fn namespaces(engine: &Plimsoll) -> Result<Namespaces, Error> {
+    if let Some(namespaces) = engine.namespaces() {
+        return Ok(namespaces);
+    }
+    let file = SqliteNamespaces::open(LuatProject::find(".")?.kv_file());
+    Ok(Namespaces::new(file, Arc::new(WallClock::new())))
+}
+
 /// Opens the engine that a command asks for.
 async fn open(args: &ConfigArgs) -> Result<Plimsoll, Error> {
     let config = match &args.config {
         Some(path) => Config::load(path, LoadOptions::default())?,
         None => Config::builtin("."),
     };
-    Plimsoll::open(config).await
+    Ok(Plimsoll::open(config).await?.as_actor(args.actor.to_actor()))
 }

@@ -8,6 +8,7 @@ use super::Exit;
 use super::args::FormatArgs;
 use crate::entry::{Entry, Page};
 use crate::error::Error;
+use crate::namespaces::{self, Record, Row};
 use crate::registry::Config;
 use crate::sql::payload;
 use crate::store::Info;
@@ -61,6 +62,67 @@ pub fn page(page: &Page, format: &FormatArgs) {
     if page.has_more {
         eprintln!("more: --after '{}'", page.cursor);
     }
+}
+
+/// Prints an entry of a namespace, a field a line.
+pub fn record(key: &str, record: &Record, format: &FormatArgs) {
+    if format.json {
+        let (key, value) = (json(&key.into()), json_of_bytes(&record.value));
+        let about = about_json(record.expiration, record.metadata.as_deref());
+        say!(r#"{{"key":{key},"value":{value}{about}}}"#);
+        return;
+    }
+    say!("key:      {key}");
+    let _ = write!(anstream::stdout(), "value:    ");
+    print_bytes(&record.value);
+    match record.expiration {
+        Some(expiration) => say!("expires:  {expiration} (unix seconds)"),
+        None => say!("expires:  never"),
+    }
+    if let Some(metadata) = &record.metadata {
+        say!("metadata: {}", String::from_utf8_lossy(metadata));
+    }
+}
+
+/// Prints a page of a namespace: a line with name, expiration and metadata for each entry, a tab
+/// between them and `-` for what there is not.
+pub fn names(page: &namespaces::Page, format: &FormatArgs) {
+    if format.json {
+        let key = |row: &Row| {
+            let about = about_json(row.expiration, row.metadata.as_deref());
+            format!(r#"{{"name":{}{about}}}"#, json_of_bytes(&row.name))
+        };
+        let keys: Vec<_> = page.keys.iter().map(key).collect();
+        let cursor = page.cursor.as_ref().map(|cursor| format!(r#","cursor":"{cursor}""#));
+        let (keys, is_complete) = (keys.join(","), page.is_complete());
+        let cursor = cursor.unwrap_or_default();
+        say!(r#"{{"keys":[{keys}],"list_complete":{is_complete}{cursor}}}"#);
+        return;
+    }
+    for row in &page.keys {
+        let name = String::from_utf8_lossy(&row.name);
+        let expiration = row.expiration.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        let metadata = row.metadata.as_deref().unwrap_or(b"-");
+        say!("{name}\t{expiration}\t{}", String::from_utf8_lossy(metadata));
+    }
+    if let Some(cursor) = &page.cursor {
+        eprintln!("more: --after {cursor}");
+    }
+}
+
+/// Prints a line.
+pub fn line(text: &str) {
+    say!("{text}");
+}
+
+/// Prints bytes and a newline.
+pub fn bytes(bytes: &[u8]) {
+    print_bytes(bytes);
+}
+
+/// Prints what a command has to say while it goes on.
+pub fn progress(message: &str) {
+    eprintln!("{message}");
 }
 
 /// Prints what a store is, a field a line.
@@ -145,6 +207,36 @@ fn entry_json(entry: &Entry) -> String {
         None => String::new(),
     };
     format!(r#"{{"key":{key},"value":{value},"version":"{version}"{expires_at}}}"#)
+}
+
+/// Expiration and metadata as members of an object, a comma before each. Metadata that is no JSON
+/// is a string.
+fn about_json(expiration: Option<i64>, metadata: Option<&[u8]>) -> String {
+    let mut members = String::new();
+    if let Some(expiration) = expiration {
+        members.push_str(&format!(r#","expiration":{expiration}"#));
+    }
+    if let Some(text) = metadata {
+        let metadata = match crate::json::parse(text) {
+            Ok(Some(metadata)) => crate::json::to_text("metadata", &metadata),
+            Ok(None) => return members,
+            Err(_) => Ok(json_of_bytes(text)),
+        };
+        let metadata = metadata.unwrap_or_else(|_| json_of_bytes(text));
+        members.push_str(&format!(r#","metadata":{metadata}"#));
+    }
+    members
+}
+
+/// Bytes as JSON: a string if they are UTF-8, else the escape of `store.sql` for them.
+fn json_of_bytes(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::Value::from(text).to_string(),
+        Err(_) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!(r#"{{"$plimsoll":"bytes","hex":"{hex}"}}"#)
+        }
+    }
 }
 
 /// A value as JSON, with the escape of `store.sql` for what JSON lacks.

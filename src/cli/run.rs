@@ -1,7 +1,7 @@
 //! `plimsoll run`: a Lua script with the stores of a configuration.
 //!
-//! The script has the full standard library of Lua and the modules `store`, `errors`, `json` and
-//! `time`. `require` also looks in the script's folder. An uncaught error, or a chunk that returns
+//! The script has the full standard library of Lua, the modules `store`, `errors`, `json` and
+//! `time`, and the global `KV`. `require` also looks in the script's folder. An uncaught error, or a chunk that returns
 //! `nil, err`, ends with the message and its stack on standard error and exit code 1; `os.exit`
 //! keeps its code.
 
@@ -9,10 +9,11 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::args::RunArgs;
-use super::{Exit, open};
+use super::{Exit, namespaces, open};
 use crate::error::Error;
 use crate::lua::mlua::{self, Function, Lua, MultiValue, Table, Value};
-use crate::lua::{install, run_script};
+use crate::lua::{install, install_kv, run_script};
+use crate::namespaces::Namespaces;
 use crate::registry::Plimsoll;
 
 /// Runs a script to its end.
@@ -28,11 +29,16 @@ pub async fn run(args: RunArgs) -> Exit {
         Ok(engine) => engine,
         Err(error) => return error.into(),
     };
+    let namespaces = match namespaces(&engine) {
+        Ok(namespaces) => namespaces,
+        Err(error) => return error.into(),
+    };
     let lua = Lua::new();
-    let result = match load(&lua, &engine, &args, &source) {
+    let result = match load(&lua, &engine, &namespaces, &args, &source) {
         Ok((chunk, arguments)) => run_script(&lua, chunk, arguments).await,
         Err(error) => Err(error.to_string()),
     };
+    namespaces.close().await;
     engine.close().await;
     match result {
         Ok(_) => Exit::Done,
@@ -44,10 +50,12 @@ pub async fn run(args: RunArgs) -> Exit {
 fn load(
     lua: &Lua,
     engine: &Plimsoll,
+    namespaces: &Namespaces,
     args: &RunArgs,
     source: &[u8],
 ) -> mlua::Result<(Function, MultiValue)> {
     install(lua, engine)?;
+    install_kv(lua, namespaces)?;
     let arguments = prepare(lua, &args.script, &args.arguments)?;
     let name = format!("@{}", args.script.display());
     let chunk = lua.load(without_shebang(source)).set_name(name).into_function()?;

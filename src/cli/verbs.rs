@@ -1,12 +1,11 @@
-//! The verbs on stores: one operation each.
+//! The verbs on stores: one operation each. Those on namespaces of `KV` stand in `kv`.
 
-use std::ffi::OsString;
 use std::io::Read as _;
 
 use super::args::{
     ConfigArgs, DeleteArgs, FormatArgs, InfoArgs, KeyArgs, ListArgs, PutArgs, SetArgs, ValueArgs,
 };
-use super::{Exit, open, output};
+use super::{Exit, kv, open, output};
 use crate::entry::{Condition, ListQuery, PutOptions, Ttl, Version};
 use crate::error::{Error, ErrorKind};
 use crate::limits::VALUE_BYTES_MAX;
@@ -15,7 +14,7 @@ use crate::sql::payload;
 use crate::store::{Backend, StoreHandle};
 use crate::value::Value;
 
-type Answer = Result<Exit, Error>;
+pub(super) type Answer = Result<Exit, Error>;
 
 /// An open store, and the engine to close after the operation.
 struct Session {
@@ -38,7 +37,7 @@ impl Session {
 
     /// Says what a write to this store is worth.
     fn warn_if_volatile(&self) {
-        if self.store.info().is_ok_and(|info| info.backend == Backend::Memory) {
+        if self.store.backend() == Backend::Memory {
             let id = self.store.id();
             output::warning(&format!("{id} is in memory: what is written ends with this process"));
         }
@@ -51,6 +50,9 @@ impl Session {
 
 /// `plimsoll get`.
 pub async fn get(args: KeyArgs) -> Answer {
+    if let Some(namespace) = kv::namespace_of(&args.store) {
+        return kv::get(namespace, &args).await;
+    }
     let session = Session::open(&args.config, &args.store).await?;
     let value = session.store.get(&args.key).await?;
     session.close().await;
@@ -63,6 +65,9 @@ pub async fn get(args: KeyArgs) -> Answer {
 
 /// `plimsoll entry`.
 pub async fn entry(args: KeyArgs) -> Answer {
+    if let Some(namespace) = kv::namespace_of(&args.store) {
+        return kv::entry(namespace, &args).await;
+    }
     let session = Session::open(&args.config, &args.store).await?;
     let entry = session.store.entry(&args.key).await?;
     session.close().await;
@@ -75,6 +80,9 @@ pub async fn entry(args: KeyArgs) -> Answer {
 
 /// `plimsoll set`.
 pub async fn set(args: SetArgs) -> Answer {
+    if let Some(namespace) = kv::namespace_of(&args.at.store) {
+        return kv::put(namespace, &args.at, &args.value).await;
+    }
     let (value, ttl) = parse_value(&args.value, &args.at.format)?;
     let session = Session::open(&args.at.config, &args.at.store).await?;
     session.warn_if_volatile();
@@ -86,6 +94,12 @@ pub async fn set(args: SetArgs) -> Answer {
 
 /// `plimsoll put`.
 pub async fn put(args: PutArgs) -> Answer {
+    if let Some(namespace) = kv::namespace_of(&args.at.store) {
+        if args.if_absent || args.if_version.is_some() {
+            return Err(kv::no_conditions());
+        }
+        return kv::put(namespace, &args.at, &args.value).await;
+    }
     let (value, ttl) = parse_value(&args.value, &args.at.format)?;
     let condition = match (args.if_absent, &args.if_version) {
         (true, Some(_)) => {
@@ -105,6 +119,9 @@ pub async fn put(args: PutArgs) -> Answer {
 
 /// `plimsoll has`.
 pub async fn has(args: KeyArgs) -> Answer {
+    if let Some(namespace) = kv::namespace_of(&args.store) {
+        return kv::has(namespace, &args).await;
+    }
     let session = Session::open(&args.config, &args.store).await?;
     let is_present = session.store.has(&args.key).await?;
     session.close().await;
@@ -113,6 +130,12 @@ pub async fn has(args: KeyArgs) -> Answer {
 
 /// `plimsoll delete`.
 pub async fn delete(args: DeleteArgs) -> Answer {
+    if let Some(namespace) = kv::namespace_of(&args.at.store) {
+        if args.if_version.is_some() {
+            return Err(kv::no_conditions());
+        }
+        return kv::delete(namespace, &args.at).await;
+    }
     let if_version = args.if_version.as_deref().map(Version::parse).transpose()?;
     let session = Session::open(&args.at.config, &args.at.store).await?;
     session.warn_if_volatile();
@@ -123,6 +146,9 @@ pub async fn delete(args: DeleteArgs) -> Answer {
 
 /// `plimsoll list`.
 pub async fn list(args: ListArgs) -> Answer {
+    if let Some(namespace) = kv::namespace_of(&args.store) {
+        return kv::list(namespace, &args).await;
+    }
     let query = ListQuery::new().prefix(args.prefix).after(args.after).limit(args.limit);
     let session = Session::open(&args.config, &args.store).await?;
     let page = session.store.list(&query).await?;
@@ -133,6 +159,9 @@ pub async fn list(args: ListArgs) -> Answer {
 
 /// `plimsoll info`.
 pub async fn info(args: InfoArgs) -> Answer {
+    if kv::namespace_of(&args.store).is_some() {
+        return Err(Error::invalid("info is about stores; a namespace of KV is none"));
+    }
     let session = Session::open(&args.config, &args.store).await?;
     let info = session.store.info()?;
     session.close().await;
@@ -140,13 +169,19 @@ pub async fn info(args: InfoArgs) -> Answer {
     Ok(Exit::Done)
 }
 
-fn absent(key: &str) -> Error {
+pub(super) fn absent(key: &str) -> Error {
     Error::not_found(format!("the key {key:?} is absent"))
 }
 
 /// The value and the time to live that a write asks for.
 fn parse_value(args: &ValueArgs, format: &FormatArgs) -> Result<(Value, Option<Ttl>), Error> {
-    let bytes = if args.value == "-" { read_stdin()? } else { bytes_of(&args.value) };
+    if args.expiration.is_some() || args.metadata.is_some() {
+        return Err(Error::invalid(
+            "--expiration and --metadata are for namespaces of KV: write kv:NAMESPACE for the store",
+        ));
+    }
+    // JSON may need more bytes than the encoded value: six for a control character.
+    let bytes = value_bytes(args, 8 * VALUE_BYTES_MAX)?;
     let value = if format.json {
         payload::decode(&bytes).map_err(|error| {
             let error = Error::invalid(error.message().to_owned());
@@ -159,10 +194,12 @@ fn parse_value(args: &ValueArgs, format: &FormatArgs) -> Result<(Value, Option<T
     Ok((value, ttl))
 }
 
-/// All of standard input, a little more than a value can hold at the most.
-fn read_stdin() -> Result<Vec<u8>, Error> {
-    // JSON may need more bytes than the encoded value: six for a control character.
-    let limit = 8 * VALUE_BYTES_MAX as u64;
+/// The bytes of the value, from standard input if it is `-`; `limit` is for those.
+pub(super) fn value_bytes(args: &ValueArgs, limit: usize) -> Result<Vec<u8>, Error> {
+    if args.value != "-" {
+        return Ok(args.value.as_encoded_bytes().to_vec());
+    }
+    let limit = limit as u64;
     let mut bytes = Vec::new();
     std::io::stdin()
         .take(limit + 1)
@@ -172,9 +209,4 @@ fn read_stdin() -> Result<Vec<u8>, Error> {
         return Err(Error::invalid(format!("standard input is longer than {limit} bytes")));
     }
     Ok(bytes)
-}
-
-/// The bytes of an argument, UTF-8 or not.
-fn bytes_of(argument: &OsString) -> Vec<u8> {
-    argument.as_encoded_bytes().to_vec()
 }

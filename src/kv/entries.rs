@@ -9,6 +9,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use equivalent::Comparable;
 use imbl::{OrdMap, OrdSet};
 
 use super::digest::{Digest, entry_hash};
@@ -93,8 +94,8 @@ impl Entries {
     }
 
     /// What a key has.
-    pub fn get(&self, key: KeyRef<'_>) -> Option<&Arc<Record>> {
-        self.map.get(&key)
+    pub fn get<K: Comparable<QualifiedKey>>(&self, key: &K) -> Option<&Arc<Record>> {
+        self.map.get(key)
     }
 
     /// The entries from a place on, in order.

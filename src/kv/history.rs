@@ -15,14 +15,15 @@ use super::entries::Record;
 use super::key::QualifiedKey;
 use crate::entry::{Entry, Event, EventKind};
 use crate::limits::{HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX};
+use crate::mutant::mutant;
 
-/// What one revision changed in the machine, all keyspaces together.
+/// What one revision changed in the machine, all keyspaces together. Cloning shares the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionChange {
     /// The revision.
     pub revision: u64,
     /// Its events, in order.
-    pub events: Vec<KeyEvent>,
+    pub events: Arc<[KeyEvent]>,
 }
 
 /// One change to one key.
@@ -71,7 +72,7 @@ impl RevisionChange {
     /// Chained over the events: their order counts.
     fn hash(&self) -> Digest {
         let mut chain = self.revision;
-        for event in &self.events {
+        for event in &*self.events {
             chain = xxh3_64_with_seed(event.key.as_bytes(), chain ^ (event.kind as u64) << 56);
             if let Some(record) = &event.record {
                 chain = xxh3_64_with_seed(&record.hash().0.to_be_bytes(), chain);
@@ -84,7 +85,7 @@ impl RevisionChange {
 /// A kept revision, with what it counts for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Kept {
-    change: Arc<RevisionChange>,
+    change: RevisionChange,
     bytes: usize,
     hash: Digest,
 }
@@ -106,13 +107,15 @@ impl History {
     }
 
     /// Appends the next revision and drops the oldest ones over the limits.
-    pub fn push(&mut self, change: Arc<RevisionChange>) {
+    pub fn push(&mut self, change: RevisionChange) {
         assert_eq!(change.revision, self.newest() + 1, "revisions are consecutive");
         let (bytes, hash) = (change.bytes(), change.hash());
         self.bytes += bytes;
         self.digest = self.digest.plus(hash);
         self.kept.push_back(Kept { change, bytes, hash });
-        while self.kept.len() > HISTORY_REVISIONS_MAX || self.bytes > HISTORY_BYTES_MAX {
+        while (self.kept.len() > HISTORY_REVISIONS_MAX || self.bytes > HISTORY_BYTES_MAX)
+            && !mutant!("history is never compacted")
+        {
             let oldest = self.kept.pop_front().expect("there is the one just appended");
             self.bytes -= oldest.bytes;
             self.digest = self.digest.minus(oldest.hash);
@@ -124,13 +127,13 @@ impl History {
     pub fn after_revision(
         &self,
         revision: u64,
-    ) -> Option<impl ExactSizeIterator<Item = &Arc<RevisionChange>>> {
+    ) -> Option<impl ExactSizeIterator<Item = &RevisionChange>> {
         let skip = usize::try_from(revision.checked_sub(self.compacted)?).ok()?;
         Some(self.kept.iter().skip(skip).map(|kept| &kept.change))
     }
 
     /// All kept revisions, in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<RevisionChange>> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &RevisionChange> {
         self.kept.iter().map(|kept| &kept.change)
     }
 

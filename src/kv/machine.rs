@@ -4,6 +4,8 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use equivalent::Comparable;
+
 use super::command::{Action, Command, Reason, Refusal, Reply, SessionId, Write, Written};
 use super::digest::Digest;
 use super::entries::{Entries, Record};
@@ -33,12 +35,12 @@ pub struct Outcome {
     /// The answer to whoever proposed it.
     pub reply: Reply,
     /// The revision that it made, if it changed an entry.
-    pub change: Option<Arc<RevisionChange>>,
+    pub change: Option<RevisionChange>,
 }
 
 /// What the writes did and the revision that they made, or why which of them (counted from 0)
 /// refused.
-type WriteResult = Result<(Vec<Written>, Option<Arc<RevisionChange>>), (Reason, usize)>;
+type WriteResult = Result<(Vec<Written>, Option<RevisionChange>), (Reason, usize)>;
 
 /// One page of a listing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,17 +101,20 @@ impl StateMachine {
 
     fn execute(&mut self, index: u64, stamp: UnixMillis, action: &Action) -> Outcome {
         match action {
-            Action::Write { write, make_room } => {
-                let writes = std::slice::from_ref(write);
-                match self.write(stamp, writes, *make_room) {
-                    Ok((written, change)) => Outcome { reply: Reply::Written(written[0]), change },
-                    Err((reason, _)) => refused(reason, None),
+            Action::Write { write, make_room } => match self.check(write, self.log_time) {
+                Ok(()) => {
+                    let mut events = self.start_writing(*make_room, 1);
+                    let written = self.write_one(stamp, write, &mut events);
+                    Outcome { reply: Reply::Written(written), change: self.commit(events) }
+                }
+                Err(reason) => self.refuse(reason, None),
+            },
+            Action::Transact { writes, make_room } => {
+                match self.write_all(stamp, writes, *make_room) {
+                    Ok((written, change)) => Outcome { reply: Reply::Transacted(written), change },
+                    Err((reason, position)) => self.refuse(reason, Some(position + 1)),
                 }
             }
-            Action::Transact { writes, make_room } => match self.write(stamp, writes, *make_room) {
-                Ok((written, change)) => Outcome { reply: Reply::Transacted(written), change },
-                Err((reason, position)) => refused(reason, Some(position + 1)),
-            },
             Action::Advance => {
                 let events = self.remove_expired();
                 let removed = events.len();
@@ -124,21 +129,13 @@ impl StateMachine {
     }
 
     /// All or none: conditions first, each against the state before.
-    fn write(&mut self, stamp: UnixMillis, writes: &[Write], make_room: bool) -> WriteResult {
+    fn write_all(&mut self, stamp: UnixMillis, writes: &[Write], make_room: bool) -> WriteResult {
         let is_late = mutant!("transaction applies what precedes the failure");
         let checked_first = if is_late { 1 } else { writes.len() };
         for (position, write) in writes.iter().take(checked_first).enumerate() {
-            if let Err(reason) = self.check(write, self.log_time) {
-                if mutant!("failed write takes a revision") {
-                    self.push_revision(Vec::new());
-                }
-                return Err((reason, position));
-            }
+            self.check(write, self.log_time).map_err(|reason| (reason, position))?;
         }
-        let mut events = if make_room { self.remove_expired() } else { Vec::new() };
-        if mutant!("purge takes its own revision") {
-            self.commit(std::mem::take(&mut events));
-        }
+        let mut events = self.start_writing(make_room, writes.len());
         let mut written = Vec::with_capacity(writes.len());
         for (position, write) in writes.iter().enumerate() {
             if is_late && let Err(reason) = self.check(write, self.log_time) {
@@ -158,9 +155,8 @@ impl StateMachine {
         match write {
             Write::Check { .. } => Written::Checked,
             Write::Delete { key, .. } => {
-                let is_present = self.get(key_ref(key), self.log_time).is_some()
-                    || mutant!("delete finds an expired entry")
-                        && self.entries.get(key_ref(key)).is_some();
+                let is_present = self.live(key, self.log_time).is_some()
+                    || mutant!("delete finds an expired entry") && self.entries.get(key).is_some();
                 if is_present {
                     self.entries.remove(key);
                     if !mutant!("delete takes no revision") {
@@ -173,7 +169,7 @@ impl StateMachine {
                 let start = if mutant!("deadline from the stamp") { stamp } else { self.log_time };
                 let mut deadline = ttl.map(|ttl| start.after(ttl.as_ms()));
                 if mutant!("overwriting keeps the old deadline") {
-                    let old = self.entries.get(key_ref(key));
+                    let old = self.entries.get(key);
                     deadline = deadline.or(old.and_then(|old| old.deadline));
                 }
                 let version = Version::Numbered { epoch: self.epoch, revision: self.revision + 1 };
@@ -194,8 +190,8 @@ impl StateMachine {
         if write.condition() == Condition::None {
             return Ok(());
         }
-        let key = key_ref(write.key());
-        let current = self.get(key, now).map(|record| record.version);
+        let key = write.key();
+        let current = self.live(key, now).map(|record| record.version);
         match (write.condition(), current) {
             (Condition::Absent, None) if mutant!("absent condition sees an expired entry") => {
                 match self.entries.get(key) {
@@ -215,10 +211,36 @@ impl StateMachine {
         }
     }
 
+    /// The record of a key that is present.
+    fn live<K: Comparable<QualifiedKey>>(&self, key: &K, now: UnixMillis) -> Option<&Arc<Record>> {
+        let now = now.max(self.log_time);
+        self.entries.get(key).filter(|record| record.is_live(now))
+    }
+
+    /// The events before the first write: those of a purge, if there is to be one.
+    fn start_writing(&mut self, make_room: bool, writes: usize) -> Vec<KeyEvent> {
+        if !make_room {
+            return Vec::with_capacity(writes);
+        }
+        let mut events = self.remove_expired();
+        if mutant!("purge takes its own revision") {
+            self.commit(std::mem::take(&mut events));
+        }
+        events
+    }
+
+    fn refuse(&mut self, reason: Reason, index: Option<usize>) -> Outcome {
+        if mutant!("failed write takes a revision") {
+            self.push_revision(Vec::new());
+        }
+        Outcome { reply: Reply::Refused(Refusal { reason, index }), change: None }
+    }
+
     /// Removes expired entries, at most [`REMOVALS_MAX`], and returns their events.
     fn remove_expired(&mut self) -> Vec<KeyEvent> {
-        let keys: Vec<_> =
-            self.entries.expired(self.log_time).take(REMOVALS_MAX).cloned().collect();
+        let limit =
+            if mutant!("advance removes without a limit") { usize::MAX } else { REMOVALS_MAX };
+        let keys: Vec<_> = self.entries.expired(self.log_time).take(limit).cloned().collect();
         let mut events = Vec::with_capacity(keys.len());
         for key in keys {
             self.entries.remove(&key);
@@ -228,28 +250,40 @@ impl StateMachine {
     }
 
     /// Makes a revision of events, unless there are none.
-    fn commit(&mut self, events: Vec<KeyEvent>) -> Option<Arc<RevisionChange>> {
+    fn commit(&mut self, events: Vec<KeyEvent>) -> Option<RevisionChange> {
         if events.is_empty() { None } else { Some(self.push_revision(events)) }
     }
 
-    fn push_revision(&mut self, events: Vec<KeyEvent>) -> Arc<RevisionChange> {
+    fn push_revision(&mut self, events: Vec<KeyEvent>) -> RevisionChange {
         self.revision += 1;
-        let change = Arc::new(RevisionChange { revision: self.revision, events });
-        self.history.push(Arc::clone(&change));
+        let change = RevisionChange { revision: self.revision, events: events.into() };
+        self.history.push(change.clone());
         change
     }
 
     /// The record of a key, if the key is present at an instant (or at the log time, if later).
     #[must_use]
     pub fn get(&self, key: KeyRef<'_>, now: UnixMillis) -> Option<&Arc<Record>> {
-        let now = now.max(self.log_time);
-        self.entries.get(key).filter(|record| record.is_live(now))
+        self.live(&key, now)
     }
 
     /// One page of a keyspace as it is at an instant (or at the log time, if later). O(log n) and
     /// the length of the page, and of the expired, unremoved entries that it passes.
     #[must_use]
     pub fn list(&self, keyspace: &str, query: &ListQuery, now: UnixMillis) -> MachinePage {
+        self.list_where(keyspace, query, now, |_| true)
+    }
+
+    /// As [`StateMachine::list`], of those keys only that a filter lets through: the page is the
+    /// same as if the machine had no others. It costs what it passes over.
+    #[must_use]
+    pub fn list_where(
+        &self,
+        keyspace: &str,
+        query: &ListQuery,
+        now: UnixMillis,
+        admits: impl Fn(&str) -> bool,
+    ) -> MachinePage {
         let now = now.max(self.log_time);
         let start = if query.after.as_slice() >= query.prefix.as_slice() && !query.after.is_empty()
         {
@@ -264,20 +298,29 @@ impl StateMachine {
         };
         let mut page = MachinePage::default();
         let (mut bytes, mut skipped) = (0, 0);
+        let key_start = keyspace.len() + 1;
+        let wanted = [keyspace.as_bytes(), b"\0", &query.prefix].concat();
         for (key, record) in self.entries.range(start) {
-            let is_within = mutant!("prefix escapes the keyspace") || key.keyspace() == keyspace;
-            if !is_within || !key.key().as_bytes().starts_with(&query.prefix) {
+            let is_wanted = key.as_bytes().starts_with(&wanted)
+                || mutant!("prefix escapes the keyspace")
+                    && key.key().as_bytes().starts_with(&query.prefix);
+            if !is_wanted {
                 break;
             }
             if !record.is_live(now) {
                 skipped += usize::from(mutant!("expired rows count towards the page limit"));
                 continue;
             }
+            if !admits(key.key()) && !mutant!("listing shows what may not be read") {
+                skipped += usize::from(mutant!("denied keys count towards the page limit"));
+                page.has_more |= mutant!("denied keys make a page have more");
+                continue;
+            }
             if page.items.len() + skipped >= query.items_max() || bytes >= PAGE_BYTES_MAX {
                 page.has_more = true;
                 break;
             }
-            bytes += key.key().len() + record.value.len();
+            bytes += key.as_bytes().len() - key_start + record.value.len();
             page.items.push((key.clone(), Arc::clone(record)));
         }
         page
@@ -299,7 +342,7 @@ impl StateMachine {
         let now = now.max(self.log_time);
         let (mut added, mut removed) = (0, 0);
         for write in writes {
-            let record = self.entries.get(key_ref(write.key()));
+            let record = self.entries.get(write.key());
             match write {
                 Write::Put { .. } => added += usize::from(record.is_none()),
                 Write::Delete { .. } => {
@@ -331,7 +374,7 @@ impl StateMachine {
     pub fn changes_after(
         &self,
         revision: u64,
-    ) -> Option<impl ExactSizeIterator<Item = &Arc<RevisionChange>>> {
+    ) -> Option<impl ExactSizeIterator<Item = &RevisionChange>> {
         self.history.after_revision(revision)
     }
 
@@ -411,18 +454,10 @@ impl StateMachine {
         }
         let mut history = History::after(self.history.compacted());
         for change in self.history.iter() {
-            history.push(Arc::clone(change));
+            history.push(change.clone());
         }
         Self { entries, sessions, history, ..*self }.digest()
     }
-}
-
-fn refused(reason: Reason, index: Option<usize>) -> Outcome {
-    Outcome { reply: Reply::Refused(Refusal { reason, index }), change: None }
-}
-
-fn key_ref(key: &QualifiedKey) -> KeyRef<'_> {
-    KeyRef { keyspace: key.keyspace(), key: key.key().as_bytes() }
 }
 
 const HASH_SCALARS: u64 = 4;

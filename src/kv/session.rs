@@ -71,7 +71,9 @@ impl Sessions {
             return Admission::Execute;
         };
         let mut session = ClientSession::clone(session);
-        session.used_at = index;
+        if !mutant!("sessions are evicted by age") {
+            session.used_at = index;
+        }
         while session.low < stamp.low
             && session.replies.get_min().is_some_and(|(seq, _)| *seq < stamp.low)
         {
@@ -155,7 +157,9 @@ fn decide(session: &ClientSession, seq: u64) -> Admission {
     if seq < session.low && !mutant!("sequence below low is applied") {
         return Admission::Refuse(Reason::SequenceTooLow);
     }
-    if seq.saturating_sub(session.low) >= SESSION_REPLIES_MAX {
+    if seq.saturating_sub(session.low) >= SESSION_REPLIES_MAX
+        && !mutant!("sequence numbers have no upper end")
+    {
         return Admission::Refuse(Reason::SequenceTooHigh);
     }
     Admission::Execute

@@ -89,8 +89,13 @@ impl StateMachine {
     pub fn restore(bytes: Bytes, epoch: u64) -> Decoded<Self> {
         let machine = Self::from_snapshot(bytes)?;
         let epoch = if mutant!("restore keeps the epoch") { machine.epoch } else { epoch };
+        let sessions = if mutant!("restore keeps the sessions") {
+            machine.sessions.clone()
+        } else {
+            Sessions::default()
+        };
         let history = History::after(machine.revision);
-        Ok(Self { epoch, sessions: Sessions::default(), history, ..machine })
+        Ok(Self { epoch, sessions, history, ..machine })
     }
 }
 
@@ -294,7 +299,7 @@ fn encode_history(writer: &mut Writer, history: &History) {
     writer.count(history.iter().len());
     for change in history.iter() {
         writer.count(change.events.len());
-        for event in &change.events {
+        for event in &*change.events {
             writer.byte(event.kind as u8);
             writer.bytes(event.key.as_bytes());
             if let Some(record) = &event.record {
@@ -314,7 +319,7 @@ fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
     for revision in compacted + 1..=newest {
         let count = reader.count(2, "the number of events")?;
         let events = (0..count).map(|_| decode_event(reader)).collect::<Decoded<_>>()?;
-        history.push(Arc::new(RevisionChange { revision, events }));
+        history.push(RevisionChange { revision, events });
     }
     Ok(history)
 }

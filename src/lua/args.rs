@@ -209,7 +209,7 @@ impl Conditions {
 }
 
 /// Calls `read` with each option; it answers whether it knows the name.
-fn each_option(
+pub(super) fn each_option(
     argument: &LuaValue,
     mut read: impl FnMut(&str, &LuaValue) -> Result<bool, Refusal>,
 ) -> Result<(), Refusal> {
@@ -302,7 +302,7 @@ fn version(name: &str, value: &LuaValue) -> Result<Version> {
     }
 }
 
-fn bytes(name: &str, value: &LuaValue) -> Result<Vec<u8>> {
+pub(super) fn bytes(name: &str, value: &LuaValue) -> Result<Vec<u8>> {
     match value {
         LuaValue::String(text) => Ok(text.as_bytes().to_vec()),
         other => Err(wrong_type(name, "a string", other)),
@@ -316,7 +316,7 @@ fn boolean(name: &str, value: &LuaValue) -> Result<bool> {
     }
 }
 
-fn number(name: &str, value: &LuaValue) -> Result<f64> {
+pub(super) fn number(name: &str, value: &LuaValue) -> Result<f64> {
     match value {
         #[expect(clippy::cast_precision_loss, reason = "far beyond every limit")]
         LuaValue::Integer(integer) => Ok(*integer as f64),
@@ -325,6 +325,6 @@ fn number(name: &str, value: &LuaValue) -> Result<f64> {
     }
 }
 
-fn wrong_type(name: &str, expected: &str, actual: &LuaValue) -> Error {
+pub(super) fn wrong_type(name: &str, expected: &str, actual: &LuaValue) -> Error {
     Error::invalid(format!("{name} must be {expected}, not {}", type_of(actual)))
 }

@@ -37,6 +37,8 @@ pub(super) type Values = (LuaValue, LuaValue);
 #[derive(Clone)]
 pub(super) struct Calls {
     wrap: Function,
+    wrap_pair: Function,
+    wrap_silent: Function,
     wrap_stream: Function,
     read_only: Function,
 }
@@ -61,6 +63,8 @@ impl Calls {
     fn new(glue: &Table) -> mlua::Result<Self> {
         Ok(Self {
             wrap: glue.get("wrap")?,
+            wrap_pair: glue.get("wrap_pair")?,
+            wrap_silent: glue.get("wrap_silent")?,
             wrap_stream: glue.get("wrap_stream")?,
             read_only: glue.get("read_only")?,
         })
@@ -73,6 +77,34 @@ impl Calls {
         F: Fn(&Lua, A) -> Result<Values, Refusal> + Send + 'static,
     {
         self.wrap.call(rust_half(lua, style, half)?)
+    }
+
+    /// As [`Calls::function`], for a half that answers two values as a table, or nil for two nils.
+    pub(super) fn pair_function<A, F>(
+        &self,
+        lua: &Lua,
+        style: Style,
+        half: F,
+    ) -> mlua::Result<Function>
+    where
+        A: FromLuaMulti,
+        F: Fn(&Lua, A) -> Result<Values, Refusal> + Send + 'static,
+    {
+        self.wrap_pair.call(rust_half(lua, style, half)?)
+    }
+
+    /// As [`Calls::function`], for a half whose result scripts do not see.
+    pub(super) fn silent_function<A, F>(
+        &self,
+        lua: &Lua,
+        style: Style,
+        half: F,
+    ) -> mlua::Result<Function>
+    where
+        A: FromLuaMulti,
+        F: Fn(&Lua, A) -> Result<Values, Refusal> + Send + 'static,
+    {
+        self.wrap_silent.call(rust_half(lua, style, half)?)
     }
 
     /// As [`Calls::function`], for a half that answers an iterator with a `__close`: in a `for` it
@@ -132,6 +164,8 @@ impl Style {
     pub(super) const WRITE: Self = Self { failure: Failure::Nil, is_write: true };
     /// Errors are raised.
     pub(super) const RAISE: Self = Self { failure: Failure::Raise, is_write: false };
+    /// Errors are raised, and every error has an outcome.
+    pub(super) const RAISE_WRITE: Self = Self { failure: Failure::Raise, is_write: true };
 
     /// The error with its outcome stated, if it is one of a write: what nobody has stated deeper
     /// happened before anything was written.
@@ -284,15 +318,13 @@ fn load_glue(lua: &Lua) -> mlua::Result<Table> {
     let now =
         lua.create_function(|lua, left: AnyUserData| Waiting::take(&left)?.finish_now()(lua))?;
     // Set by `glue.lua` where a coroutine's wait turns out to have nobody above who can wait: the
-    // next poll, which follows at once, is the call's last.
+    // next poll, which follows at once, takes it and is the call's last.
     let is_undriven = Arc::new(AtomicBool::new(false));
-    let set_undriven = lua.create_function({
+    let swap_undriven = |value| {
         let is_undriven = Arc::clone(&is_undriven);
-        move |_, ()| {
-            is_undriven.store(true, Ordering::Relaxed);
-            Ok(())
-        }
-    })?;
+        lua.create_function(move |_, ()| Ok(is_undriven.swap(value, Ordering::Relaxed)))
+    };
+    let (set_undriven, take_undriven) = (swap_undriven(true)?, swap_undriven(false)?);
     let wait = lua.create_async_function(move |lua, left: AnyUserData| {
         let is_undriven = Arc::clone(&is_undriven);
         async move {
@@ -317,6 +349,7 @@ fn load_glue(lua: &Lua) -> mlua::Result<Table> {
         wait,
         now,
         set_undriven,
+        take_undriven,
     ))
 }
 

@@ -206,7 +206,7 @@ fn details_to_lua(lua: &Lua, details: &Details) -> mlua::Result<LuaValue> {
     if details.is_empty() {
         return Ok(LuaValue::Nil);
     }
-    let pairs = details.iter().map(|(name, value)| (&**name, value::Push(value)));
+    let pairs = details.iter().map(|(name, value)| (&**name, value::pushed(value)));
     Ok(LuaValue::Table(lua.create_table_from(pairs)?))
 }
 

@@ -1,10 +1,20 @@
 -- The half of call.rs that only Lua can do: wait, raise values, and keep waiting calls
 -- out of the sight of the script's own coroutines.
-local MARK, PENDING, waits, await, now, undriven = ...
+local MARK, PENDING, waits, await, now, set_undriven, take_undriven = ...
 
-local error, select, setmetatable, type = error, select, setmetatable, type
+local error, next, select, setmetatable = error, next, select, setmetatable
+local tostring, type = tostring, type
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 local status, close, isyieldable = coroutine.status, coroutine.close, coroutine.isyieldable
+
+-- At its default pause (200) the collector never catches up with garbage that has finalizers, as
+-- every error object has: a script that misses a million keys would keep a third of the errors.
+-- The mode, and a pause that is shorter already, stay as the host set them.
+local PAUSE_MAX = 160
+if collectgarbage then
+  local before = collectgarbage("setpause", PAUSE_MAX)
+  if before < PAUSE_MAX then collectgarbage("setpause", before) end
+end
 
 -- A call that was not done at once: `left` is what to wait for, or an error to raise.
 local function settle(left)
@@ -35,6 +45,24 @@ local function wrap(call)
   end
 end
 
+-- As wrap, for a call that answers two values, the first of which may be nil: as a table of both.
+local function wrap_pair(call)
+  local get = wrap(call)
+  return function(a, b, c, d)
+    local pair = get(a, b, c, d)
+    if pair == nil then return nil, nil end
+    return pair[1], pair[2]
+  end
+end
+
+-- As wrap, for a call that answers nothing.
+local function wrap_silent(call)
+  local run = wrap(call)
+  return function(a, b, c, d)
+    run(a, b, c, d)
+  end
+end
+
 -- As wrap, for a call that answers a stream of `for`: Lua closes the fourth value when the loop
 -- ends, however it does.
 local function wrap_stream(call)
@@ -48,13 +76,23 @@ end
 
 -- A coroutine of the script may have to wait for the engine. That is no value for whoever resumed
 -- it: pass it up to the host's runtime, and go on once that wakes us. Where nothing above can
--- wait, the call is given up instead.
-local function pass_up(co, ok, ...)
-  if ok and ... == PENDING and select("#", ...) == 1 then
-    if isyieldable() then yield(PENDING) else undriven() end
+-- wait, the call gets its last poll, and is given up if that does not help.
+local pass_up
+
+local function last_poll_done(co, ...)
+  -- Not taken: a function of the host's own is waiting, of which we know nothing.
+  if take_undriven() then return ... end
+  return pass_up(co, ...)
+end
+
+function pass_up(co, ok, ...)
+  if not ok or ... ~= PENDING or select("#", ...) ~= 1 then return ok, ... end
+  if isyieldable() then
+    yield(PENDING)
     return pass_up(co, resume(co))
   end
-  return ok, ...
+  set_undriven()
+  return last_poll_done(co, resume(co))
 end
 
 function coroutine.resume(co, ...)
@@ -88,4 +126,10 @@ local function read_only(name, values)
   })
 end
 
-return { wrap = wrap, wrap_stream = wrap_stream, read_only = read_only }
+return {
+  wrap = wrap,
+  wrap_pair = wrap_pair,
+  wrap_silent = wrap_silent,
+  wrap_stream = wrap_stream,
+  read_only = read_only,
+}

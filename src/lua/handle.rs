@@ -4,11 +4,15 @@
 //! says how the result looks in Lua. Nothing here decides what a store does; the handle in
 //! `crate::store` and the kinds behind it do.
 
-use mlua::{AnyUserData, IntoLua, Lua, MetaMethod, Table, UserDataFields, Value as LuaValue};
+use std::fmt::Write;
+
+use mlua::{
+    AnyUserData, Either, IntoLua, Lua, MetaMethod, Table, UserDataFields, Value as LuaValue,
+};
 
 use super::args::{self, This};
 use super::call::{Calls, Refusal, Style, Values, done, run};
-use super::value::Push;
+use super::value::pushed;
 use super::{errors, value, watch};
 use crate::entry::{Entry, OperationResult, Page};
 use crate::error::{Error, Outcome, Result};
@@ -121,7 +125,7 @@ fn transact(lua: &Lua, (this, operations): (This, LuaValue)) -> Result<Values, R
 /// Asks again what became of a write with an unknown outcome. That needs client sessions, which
 /// the kinds of store here do not have: their unknown outcomes stay unknown.
 fn resolve(_: &Lua, (this, error): (This, LuaValue)) -> Result<Values, Refusal> {
-    let info = args::open(&this)?.info()?;
+    let handle = args::open(&this)?;
     let is_unknown =
         errors::engine_error(&error).is_some_and(|error| error.outcome() == Some(Outcome::Unknown));
     if !is_unknown {
@@ -131,7 +135,8 @@ fn resolve(_: &Lua, (this, error): (This, LuaValue)) -> Result<Values, Refusal> 
     }
     Err(Error::invalid(format!(
         "{} is a {} store, which can't tell what became of an operation: read the key to find out",
-        info.id, info.backend
+        handle.id(),
+        handle.backend()
     ))
     .into())
 }
@@ -145,10 +150,14 @@ fn boolean_to_lua(_: &Lua, boolean: bool) -> mlua::Result<LuaValue> {
 }
 
 pub(super) fn entry_to_lua(lua: &Lua, entry: Entry) -> mlua::Result<LuaValue> {
-    let table = lua.create_table_with_capacity(0, 4)?;
-    table.raw_set("key", entry.key.as_str())?;
-    table.raw_set("value", Push(&entry.value))?;
-    table.raw_set("version", entry.version.to_string())?;
+    let mut version = String::with_capacity(VERSION_BYTES);
+    let _ = write!(version, "{}", entry.version);
+    let fields = [
+        ("key", Either::Left(entry.key.as_str())),
+        ("value", Either::Right(pushed(&entry.value))),
+        ("version", Either::Left(&*version)),
+    ];
+    let table = lua.create_table_from(fields)?;
     if let Some(deadline) = entry.expires_at {
         table.raw_set("expires_at", deadline.as_seconds())?;
     }
@@ -190,3 +199,6 @@ fn info_to_lua(lua: &Lua, info: Info) -> mlua::Result<LuaValue> {
     table.raw_set("synchronous", info.synchronous)?;
     table.into_lua(lua)
 }
+
+/// Room for any version: 16 digits, a hyphen, 20 digits.
+const VERSION_BYTES: usize = 37;

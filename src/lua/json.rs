@@ -10,8 +10,8 @@ use super::errors::type_of;
 use super::memory;
 use super::value::{self, Purpose};
 use crate::error::{Error, Result};
-use crate::json::{self, JSON_DEPTH_MAX};
-use crate::limits::JSON_BYTES_MAX;
+use crate::json;
+use crate::limits::{JSON_BYTES_MAX, JSON_DEPTH_MAX};
 
 /// Makes the module's table.
 pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
@@ -26,7 +26,10 @@ fn encode(lua: &Lua, value: LuaValue) -> Result<Values, Refusal> {
         LuaValue::Nil => "null".to_owned(),
         value => {
             let bytes_max = memory::transient_bytes_max(lua, JSON_BYTES_MAX);
-            json::to_text(&value::from_lua("value", &value, Purpose { bytes_max, ..ENCODE })?)?
+            json::to_text(
+                "value",
+                &value::from_lua("value", &value, Purpose { bytes_max, ..ENCODE })?,
+            )?
         }
     };
     done(LuaValue::String(lua.create_string(text)?))
@@ -49,5 +52,6 @@ fn decode(lua: &Lua, text: LuaValue) -> Result<Values, Refusal> {
     }
 }
 
-const ENCODE: Purpose =
+/// What becomes JSON.
+pub(super) const ENCODE: Purpose =
     Purpose { depth_max: JSON_DEPTH_MAX, bytes_max: JSON_BYTES_MAX, participle: "encoded as JSON" };

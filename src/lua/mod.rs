@@ -1,8 +1,10 @@
-//! The Lua surface: `require("store")`, `errors`, `json` and `time` for any mlua state.
+//! The Lua surface: `require("store")`, `errors`, `json`, `time` and `KV` for any mlua state.
 //!
-//! [`install`] adds the modules to a state that the host owns, and nothing else: the standard
-//! library stays as it is, but for `coroutine.resume` and `coroutine.wrap`, which learn to pass a
-//! wait for the engine up to the host's runtime instead of handing it to the script.
+//! [`install`] adds the modules to a state that the host owns, and [`install_kv`] the global `KV`,
+//! where the host lets scripts use it. The standard library stays as it is,
+//! but for `coroutine.resume` and `coroutine.wrap`, which learn to pass a wait for the engine up to
+//! the host's runtime instead of handing it to the script; and the collector's pause is shortened
+//! to 160 where it is longer, because at Lua's default the errors of missing keys pile up.
 //!
 //! How it is built, from the script down:
 //! 1. A function or method is a Lua closure of `glue.lua` around a Rust half (`call`).
@@ -18,7 +20,7 @@
 //!
 //! **Return or raise.** Everything in the store module returns `nil, err` (`has`: `false, err`).
 //! Raised is only what no careful script can meet: a method called on what is no store, an id or
-//! key that is no string. The other modules raise their errors.
+//! key that is no string. The other modules raise their errors, and so does `KV`.
 //!
 //! ```
 //! use plimsoll::lua::mlua::Lua;
@@ -57,6 +59,7 @@ mod handle;
 mod interrupt;
 mod json;
 mod memory;
+mod namespaces;
 mod sandbox;
 mod script;
 mod stack;
@@ -69,6 +72,7 @@ pub use mlua;
 
 use mlua::{Lua, Value};
 
+use crate::namespaces::Namespaces;
 use crate::registry::Plimsoll;
 use crate::store::StoreHandle;
 
@@ -88,12 +92,7 @@ pub use script::run_script;
 /// # Errors
 /// If Lua is out of memory.
 pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
-    script::keep_xpcall(lua)?;
-    let calls = Calls::install(lua, |calls| {
-        errors::register(lua)?;
-        handle::register(lua, calls)?;
-        watch::register(lua, calls)
-    })?;
+    let calls = calls(lua)?;
     let errors = errors::module(lua, &calls)?;
     let json = json::module(lua, &calls)?;
     let time = time::module(lua, &calls)?;
@@ -104,6 +103,53 @@ pub fn install(lua: &Lua, engine: &Plimsoll) -> mlua::Result<()> {
     lua.register_module("json", json)?;
     lua.register_module("time", time)?;
     lua.register_module("store", store::module(lua, &calls, engine)?)
+}
+
+/// Adds the global `KV` on some namespaces, and the globals `errors` and `json` where there are none
+/// yet. Which scripts may use `KV` is the host's decision: a state has it only through this.
+///
+/// ```
+/// use std::sync::Arc;
+/// use plimsoll::lua::mlua::Lua;
+/// use plimsoll::namespaces::{Memory, Namespaces};
+/// use plimsoll::store::WallClock;
+///
+/// let kv = Namespaces::new(Arc::new(Memory::new()), Arc::new(WallClock::new()));
+/// let lua = Lua::new();
+/// plimsoll::lua::install_kv(&lua, &kv)?;
+/// let name: String = lua
+///     .load(r#"
+///         local users = KV.namespace("users")
+///         users:put("123", "Alice", {metadata = {role = "admin"}})
+///         return users:get("123")
+///     "#)
+///     .eval()?;
+/// assert_eq!(name, "Alice");
+/// # Ok::<(), plimsoll::lua::mlua::Error>(())
+/// ```
+///
+/// # Errors
+/// If Lua is out of memory.
+pub fn install_kv(lua: &Lua, namespaces: &Namespaces) -> mlua::Result<()> {
+    let calls = calls(lua)?;
+    let globals = lua.globals();
+    if !globals.contains_key("errors")? {
+        globals.raw_set("errors", errors::module(lua, &calls)?)?;
+    }
+    if !globals.contains_key("json")? {
+        globals.raw_set("json", json::module(lua, &calls)?)?;
+    }
+    globals.raw_set("KV", namespaces::module(lua, &calls, namespaces)?)
+}
+
+/// The functions of `glue.lua`, with the types that calls need.
+fn calls(lua: &Lua) -> mlua::Result<Calls> {
+    script::keep_xpcall(lua)?;
+    Calls::install(lua, |calls| {
+        errors::register(lua)?;
+        handle::register(lua, calls)?;
+        watch::register(lua, calls)
+    })
 }
 
 /// The Lua value of a handle that the host has, to pass to a script. The state must have been

@@ -8,7 +8,7 @@
 //! copies a table's scalars first and then its tables, one after the other, outside the call that
 //! iterates: nesting costs Rust's stack only, bounded by the depth limit, and not Lua's.
 
-use mlua::{IntoLua, Lua, Table as LuaTable, Value as LuaValue};
+use mlua::{Either, IntoLua, Lua, Table as LuaTable, Value as LuaValue};
 
 use super::call::Refusal;
 use super::errors::type_of;
@@ -58,8 +58,14 @@ pub(super) fn from_lua(name: &str, value: &LuaValue, purpose: Purpose) -> Result
     })
 }
 
+/// A value on its way into Lua. Text is pushed as it is: a [`Push`] would first make a handle on the
+/// Lua string, which costs more than the string.
+pub(super) fn pushed(value: &Value) -> Either<&str, Push<'_>> {
+    value.as_str().map_or(Either::Right(Push(value)), Either::Left)
+}
+
 /// A reference that is copied into Lua when it is pushed.
-pub(super) struct Push<'a>(pub(super) &'a Value);
+pub(super) struct Push<'a>(&'a Value);
 
 impl IntoLua for Push<'_> {
     fn into_lua(self, lua: &Lua) -> mlua::Result<LuaValue> {
@@ -79,15 +85,22 @@ pub(super) fn into_lua(lua: &Lua, value: Value) -> mlua::Result<LuaValue> {
 }
 
 fn push_table(lua: &Lua, table: &Table) -> mlua::Result<LuaTable> {
-    let other = table.other().map(|(key, value)| (PushKey(key), Push(value)));
+    let other = table.other().map(|(key, value)| (pushed_key(key), pushed(value)));
     if table.array().is_empty() {
         return lua.create_table_from(other);
     }
-    let target = lua.create_sequence_from(table.array().iter().map(Push))?;
+    let target = lua.create_sequence_from(table.array().iter().map(pushed))?;
     for (key, value) in other {
         target.raw_set(key, value)?;
     }
     Ok(target)
+}
+
+fn pushed_key(key: &TableKey) -> Either<&str, PushKey<'_>> {
+    match key {
+        TableKey::String(bytes) if let Ok(text) = std::str::from_utf8(bytes) => Either::Left(text),
+        key => Either::Right(PushKey(key)),
+    }
 }
 
 struct PushKey<'a>(&'a TableKey);

@@ -7,12 +7,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::entry::{self, Parsed, RegistryEntry, SkippedEntry};
+use super::entry::{self, EntryKind, Parsed, RegistryEntry, SkippedEntry};
 use super::entry_id::{self, EntryId};
 use super::environment::Environment;
 use super::fields::{Context, Fields};
+use super::kv::{self, KvEntry};
 use super::problem::{self, FieldPath, Origin, Problem, Refusal};
-#[cfg(feature = "sql")]
 use super::references;
 use super::source::{self, Source};
 use super::yaml;
@@ -82,6 +82,15 @@ impl Config {
         self.positions.get(id).map(|position| &self.entries[*position])
     }
 
+    /// The entry that says in which store the namespaces of `KV` are kept, if there is one.
+    #[must_use]
+    pub fn kv(&self) -> Option<&KvEntry> {
+        self.entries.iter().find_map(|entry| match entry.kind() {
+            EntryKind::Kv(kv) => Some(kv),
+            _ => None,
+        })
+    }
+
     /// The entries of foreign kinds that were left out.
     #[must_use]
     pub fn skipped(&self) -> &[SkippedEntry] {
@@ -94,8 +103,8 @@ impl Config {
             config.read(source, options, &mut problems);
         }
         problems.extend(config.duplicates());
+        problems.extend(kv::check_single(&config.entries));
         // An entry that could not be read would make every reference to it look wrong.
-        #[cfg(feature = "sql")]
         if problems.is_empty() {
             problems = references::check(&config.entries, &config.skipped);
         }

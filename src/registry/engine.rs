@@ -23,13 +23,18 @@ use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
+use crate::namespaces::Namespaces;
+use crate::policy::{Actor, Permission, Policies, Rights, Subject};
 #[cfg(feature = "sql")]
 use crate::sql::{SqliteDatabase, SqliteFile, SqliteOptions};
 #[cfg(feature = "sql")]
 use crate::store::SqlStore;
-use crate::store::{MemoryStore, Store, StoreHandle};
+use crate::store::{BoundStore, MemoryStore, Store, StoreHandle, WallClock};
 
-/// An engine on a configuration. Clones share it.
+/// An engine on a configuration, used by an actor. Clones share the engine.
+///
+/// [`Plimsoll::open`] gives the engine to an anonymous actor; [`Plimsoll::as_actor`] to another.
+/// Where the configuration has no policies, the actor makes no difference.
 ///
 /// ```
 /// use plimsoll::registry::{Config, LoadOptions, Plimsoll};
@@ -51,10 +56,14 @@ use crate::store::{MemoryStore, Store, StoreHandle};
 /// # Ok::<(), plimsoll::error::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct Plimsoll(Arc<Inner>);
+pub struct Plimsoll {
+    inner: Arc<Inner>,
+    actor: Arc<Actor>,
+}
 
 struct Inner {
     config: Config,
+    policies: Policies,
     /// What is open, by the id of the entry; a cell is empty until then.
     stores: BTreeMap<EntryId, OnceCell<Arc<dyn Store>>>,
     /// Databases open their files themselves, when they are first used.
@@ -69,15 +78,17 @@ impl Plimsoll {
     /// # Errors
     /// That of the first entry that is broken; nothing stays open then.
     pub async fn open(config: Config) -> Result<Self> {
-        let engine = Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
+            policies: policies(&config),
             stores: cells(&config),
             #[cfg(feature = "sql")]
             databases: databases(&config),
             is_closed: RwLock::new(false),
             config,
-        }));
+        });
+        let engine = Self { inner, actor: Arc::new(Actor::anonymous()) };
         for entry in engine.config().entries().iter().filter(|entry| entry.auto_start()) {
-            match engine.0.start(entry).await {
+            match engine.inner.start(entry).await {
                 Err(error) if !is_merely_down(&error) => {
                     engine.close().await;
                     return Err(error);
@@ -88,36 +99,69 @@ impl Plimsoll {
         Ok(engine)
     }
 
-    /// A handle on a store.
+    /// The same engine, used by an actor: the stores that it hands out do what the policies allow
+    /// this actor. Cheap; the engine as it was goes on for whoever has it.
+    ///
+    /// Whoever has the engine can use it as any actor, and close it: it is the host's. What may be
+    /// given to others is a handle, or a Lua state into which the engine was installed.
+    #[must_use]
+    pub fn as_actor(&self, actor: Actor) -> Self {
+        Self { inner: Arc::clone(&self.inner), actor: Arc::new(actor) }
+    }
+
+    /// The actor that uses the engine.
+    #[must_use]
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    /// A handle on a store, with the rights of the actor.
     ///
     /// # Errors
-    /// `INVALID` for an empty id and for that of an entry that is no store; `NOT_FOUND` for an
-    /// unknown one; `UNAVAILABLE` after [`Plimsoll::close`]; what the opening of the entry reports.
+    /// `INVALID` for an empty id; `PERMISSION_DENIED` without `store.get` on the id, whether there
+    /// is such a store or not; `NOT_FOUND` for an unknown one; `INVALID` for an entry that is no
+    /// store; `UNAVAILABLE` after [`Plimsoll::close`]; what the opening of the entry reports.
     pub async fn store(&self, id: &str) -> Result<StoreHandle> {
         if id.is_empty() {
             return Err(Error::invalid("the id of the store is empty; name one such as app:cache"));
         }
-        let entry = self.0.config.entry(id).ok_or_else(|| self.0.unknown_store(id))?;
-        let is_closed = self.0.is_closed.read().await;
+        let rights = self.rights(id);
+        // Before anything is looked up: a refusal must not tell whether the store is there.
+        rights.check(Permission::Get, Subject::Whole)?;
+        let entry = self.config().entry(id).ok_or_else(|| self.unknown_store(id))?;
+        let is_closed = self.inner.is_closed.read().await;
         if *is_closed {
             return Err(Error::unavailable("the engine is closed").with_retryable(false));
         }
-        let store = self.0.store(entry).await?;
-        Ok(StoreHandle::new(id, store))
+        let store = self.inner.store(entry).await?;
+        Ok(StoreHandle::with_rights(id, store, rights))
+    }
+
+    /// The namespaces of `KV` in the store that the entry of kind `kv` names; none if there is no
+    /// such entry. The store is opened by the first call that needs it.
+    #[must_use]
+    pub fn namespaces(&self) -> Option<Namespaces> {
+        let store = self.config().kv()?.store().clone();
+        let engine = self.clone();
+        let backend = BoundStore::acquiring(move || {
+            let (engine, store) = (engine.clone(), store.clone());
+            Box::pin(async move { engine.store(store.as_str()).await })
+        });
+        Some(Namespaces::new(backend, Arc::new(WallClock::new())))
     }
 
     /// Ends background work and closes databases; any number of times. A handle that is still held
     /// then answers as its store does once that is closed.
     pub async fn close(&self) {
-        let mut is_closed = self.0.is_closed.write().await;
+        let mut is_closed = self.inner.is_closed.write().await;
         if std::mem::replace(&mut *is_closed, true) {
             return;
         }
-        for store in self.0.stores.values().filter_map(OnceCell::get) {
+        for store in self.inner.stores.values().filter_map(OnceCell::get) {
             store.close().await;
         }
         #[cfg(feature = "sql")]
-        for database in self.0.databases.values() {
+        for database in self.inner.databases.values() {
             database.close().await;
         }
     }
@@ -125,18 +169,38 @@ impl Plimsoll {
     /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
-        &self.0.config
+        &self.inner.config
+    }
+
+    fn rights(&self, id: &str) -> Rights {
+        self.inner.policies.rights(&self.actor, id)
+    }
+
+    /// Suggests only what the actor may acquire.
+    fn unknown_store(&self, id: &str) -> Error {
+        let ids = self.inner.stores.keys().map(EntryId::as_str);
+        let known = ids.filter(|id| self.rights(id).allow(Permission::Get, Subject::Whole));
+        let near = did_you_mean(id, known);
+        Error::not_found(format!("the configuration has no store {id:?}{near}"))
     }
 }
 
 impl Inner {
     /// Opens an entry, whatever its kind.
     async fn start(&self, entry: &RegistryEntry) -> Result<()> {
+        if let EntryKind::Policy(_) = entry.kind() {
+            // It holds from the start, with or without being told.
+            return Ok(());
+        }
         #[cfg(feature = "sql")]
         if let Some(database) = self.databases.get(entry.id()) {
             return database.check().await.map_err(|error| in_entry(entry, error));
         }
-        self.store(entry).await.map(|_| ())
+        let store = match entry.kind() {
+            EntryKind::Kv(kv) => self.config.entry(kv.store().as_str()).unwrap_or(entry),
+            _ => entry,
+        };
+        self.store(store).await.map(|_| ())
     }
 
     /// The store of an entry, opened now if it was not before.
@@ -157,8 +221,10 @@ impl Inner {
                 }
                 Ok(SqlStore::open(Arc::clone(database), sql.options().clone()).await?)
             }
+            EntryKind::Policy(_) => Err(no_store(entry)),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
+            EntryKind::Kv(_) => Err(no_store(entry)),
         }
     }
 
@@ -179,11 +245,14 @@ impl Inner {
         let made = made.await.expect("making a folder does not panic");
         made.map_err(|error| in_entry(entry, error))
     }
+}
 
-    fn unknown_store(&self, id: &str) -> Error {
-        let near = did_you_mean(id, self.stores.keys().map(EntryId::as_str));
-        Error::not_found(format!("the configuration has no store {id:?}{near}"))
-    }
+fn policies(config: &Config) -> Policies {
+    let policy = |entry: &RegistryEntry| match entry.kind() {
+        EntryKind::Policy(policy) => Some(policy.clone()),
+        _ => None,
+    };
+    config.entries().iter().filter_map(policy).collect()
 }
 
 /// A cell for each store.
@@ -198,7 +267,10 @@ fn databases(config: &Config) -> BTreeMap<EntryId, Arc<SqliteDatabase>> {
         EntryKind::SqliteDatabase(options) => {
             Some((entry.id().clone(), SqliteDatabase::open(options.clone())))
         }
-        EntryKind::MemoryStore(_) | EntryKind::SqlStore(_) => None,
+        EntryKind::MemoryStore(_)
+        | EntryKind::Policy(_)
+        | EntryKind::SqlStore(_)
+        | EntryKind::Kv(_) => None,
     };
     config.entries().iter().filter_map(database).collect()
 }
@@ -222,7 +294,11 @@ fn make_folder_of(file: &Path) -> Result<()> {
 
 fn no_store(entry: &RegistryEntry) -> Error {
     let (id, kind) = (entry.id(), entry.kind().name());
-    Error::invalid(format!("{id} is a {kind}, not a store; name a store that uses it"))
+    let remedy = match entry.kind() {
+        EntryKind::Policy(_) => "name a store",
+        _ => "name a store that uses it",
+    };
+    Error::invalid(format!("{id} is a {kind}, not a store; {remedy}"))
 }
 
 /// Says which entry could not be opened, and where it stands.

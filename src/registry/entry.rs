@@ -8,12 +8,14 @@ use std::path::Path;
 use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
+use super::kv::{self, KvEntry};
+use super::policy;
 use super::problem::{Origin, Refusal};
-#[cfg(feature = "sql")]
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
 use super::suggest::did_you_mean;
+use crate::policy::Policy;
 #[cfg(feature = "sql")]
 use crate::sql::SqliteOptions;
 use crate::store::MemoryOptions;
@@ -33,12 +35,16 @@ pub struct RegistryEntry {
 pub enum EntryKind {
     /// `store.memory`.
     MemoryStore(MemoryOptions),
+    /// `security.policy`.
+    Policy(Policy),
     /// `store.sql`.
     #[cfg(feature = "sql")]
     SqlStore(SqlStoreEntry),
     /// `db.sql.sqlite`.
     #[cfg(feature = "sql")]
     SqliteDatabase(SqliteOptions),
+    /// `kv`.
+    Kv(KvEntry),
 }
 
 impl EntryKind {
@@ -47,23 +53,34 @@ impl EntryKind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::MemoryStore(_) => STORE_MEMORY,
+            Self::Policy(_) => SECURITY_POLICY,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => STORE_SQL,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => DB_SQL_SQLITE,
+            Self::Kv(_) => KV,
         }
     }
 
-    /// Whether the entry is a store, and no database behind one.
+    /// Whether the entry is a store: no database behind one, no policy.
     #[must_use]
     pub const fn is_store(&self) -> bool {
         match self {
             Self::MemoryStore(_) => true,
+            Self::Policy(_) => false,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => true,
             #[cfg(feature = "sql")]
             Self::SqliteDatabase(_) => false,
+            Self::Kv(_) => false,
         }
+    }
+
+    /// Whether the entry is a database with tables of stores.
+    #[cfg(feature = "sql")]
+    #[must_use]
+    pub const fn is_database(&self) -> bool {
+        matches!(self, Self::SqliteDatabase(_))
     }
 }
 
@@ -97,11 +114,14 @@ impl RegistryEntry {
     }
 
     /// The entry that this one needs.
-    #[cfg(feature = "sql")]
     pub(super) fn reference(&self) -> Option<&Reference> {
         match &self.kind {
+            #[cfg(feature = "sql")]
             EntryKind::SqlStore(entry) => Some(entry.reference()),
-            EntryKind::MemoryStore(_) | EntryKind::SqliteDatabase(_) => None,
+            #[cfg(feature = "sql")]
+            EntryKind::SqliteDatabase(_) => None,
+            EntryKind::MemoryStore(_) | EntryKind::Policy(_) => None,
+            EntryKind::Kv(entry) => Some(entry.reference()),
         }
     }
 }
@@ -195,10 +215,12 @@ fn read_kind(
 ) -> Option<EntryKind> {
     let parsed = match kind {
         STORE_MEMORY => Some(EntryKind::MemoryStore(memory_store(&mut fields))),
+        SECURITY_POLICY => policy::read(&mut fields).map(EntryKind::Policy),
         #[cfg(feature = "sql")]
         STORE_SQL => sql::read_store(&mut fields).map(EntryKind::SqlStore),
         #[cfg(feature = "sql")]
         DB_SQL_SQLITE => sql::read_sqlite(&mut fields, folder).map(EntryKind::SqliteDatabase),
+        KV => kv::read(&mut fields).map(EntryKind::Kv),
         _ => {
             // The fields of a kind that is not read mean nothing here.
             fields.report(kind_origin, refused_kind(kind));
@@ -239,12 +261,17 @@ fn refused_kind(kind: &str) -> String {
 }
 
 const STORE_MEMORY: &str = "store.memory";
+const SECURITY_POLICY: &str = "security.policy";
 const STORE_SQL: &str = "store.sql";
 const DB_SQL_SQLITE: &str = "db.sql.sqlite";
+const KV: &str = "kv";
 
 /// The kinds that this build can open.
-const BUILT_KINDS: &[&str] =
-    if cfg!(feature = "sql") { &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE] } else { &[STORE_MEMORY] };
+const BUILT_KINDS: &[&str] = if cfg!(feature = "sql") {
+    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, KV, SECURITY_POLICY]
+} else {
+    &[STORE_MEMORY, KV, SECURITY_POLICY]
+};
 
 /// The kinds that are ours: they are never skipped as foreign.
 const KINDS: [&str; 8] = [
@@ -254,6 +281,6 @@ const KINDS: [&str; 8] = [
     "store.kv.raft",
     "store.kv.crdt",
     "db.sql.postgres",
-    "kv",
-    "security.policy",
+    KV,
+    SECURITY_POLICY,
 ];

@@ -14,6 +14,7 @@ use super::environment::Environment;
 use super::problem::{FieldPath, Origin, Position, Problem, Refusal};
 use super::suggest::did_you_mean;
 use super::yaml::{Content, Member, Node, ScalarType};
+use crate::value::Value;
 
 /// What the readers of one file share.
 pub(super) struct Context<'a> {
@@ -73,10 +74,7 @@ impl<'a> Fields<'a> {
         parse: impl FnOnce(&Given<'_>) -> Result<T, Refusal>,
     ) -> Option<T> {
         let member = self.take(name)?;
-        let origin = self.context.origin(member.value.position, self.origin.path.field(name));
-        let parsed = Given::new(&member.value.content, self.context.environment, origin.clone())
-            .and_then(|given| parse(&given));
-        parsed.map_err(|refusal| self.report(&origin, refusal)).ok()
+        self.parse(&member.value, self.origin.path.field(name), parse)
     }
 
     /// Takes a field and reports its absence; `example` shows how to write it.
@@ -96,9 +94,52 @@ impl<'a> Fields<'a> {
         Self::new(self.context, &member.value, self.origin.path.field(name))
     }
 
-    /// Takes a field that is a list of mappings; leaves out the items that are none.
+    /// Takes a field that is a mapping of its own, and reports its absence.
+    pub(super) fn required_mapping(&mut self, name: &'static str, example: &str) -> Option<Self> {
+        self.require(name, example);
+        self.optional_mapping(name)
+    }
+
+    /// Takes a field that is an item or a list of items; none if one of them was reported.
+    pub(super) fn optional_items<T>(
+        &mut self,
+        name: &'static str,
+        mut parse: impl FnMut(&Given<'_>) -> Result<T, Refusal>,
+    ) -> Option<Vec<T>> {
+        let member = self.take(name)?;
+        let path = self.origin.path.field(name);
+        let Content::List(items) = &*member.value.content else {
+            return self.parse(&member.value, path, parse).map(|item| vec![item]);
+        };
+        if items.is_empty() {
+            let origin = self.context.origin(member.value.position, path);
+            self.report(&origin, "the list is empty; write at least one item");
+            return None;
+        }
+        let parsed = (0..).zip(items).map(|(i, item)| self.parse(item, path.item(i), &mut parse));
+        // All of them are read before the first wrong one counts.
+        parsed.collect::<Vec<_>>().into_iter().collect()
+    }
+
+    /// As [`Fields::optional_items`], and reports the absence of the field.
+    pub(super) fn required_items<T>(
+        &mut self,
+        name: &'static str,
+        example: &str,
+        parse: impl FnMut(&Given<'_>) -> Result<T, Refusal>,
+    ) -> Option<Vec<T>> {
+        self.require(name, example);
+        self.optional_items(name, parse)
+    }
+
+    /// Takes a field that is a list of mappings, and reports its absence.
     pub(super) fn required_mappings(&mut self, name: &'static str, example: &str) -> Vec<Self> {
         self.require(name, example);
+        self.optional_mappings(name, example)
+    }
+
+    /// Takes a field that is a list of mappings; leaves out the items that are none.
+    pub(super) fn optional_mappings(&mut self, name: &'static str, example: &str) -> Vec<Self> {
         let Some(member) = self.take(name) else {
             return Vec::new();
         };
@@ -122,6 +163,19 @@ impl<'a> Fields<'a> {
             let known = self.known.join(", ");
             self.report(&origin, format!("the field is unknown{near} (known are {known})"));
         }
+    }
+
+    /// Parses a node; none if it was reported.
+    fn parse<T>(
+        &self,
+        node: &Node,
+        path: FieldPath,
+        parse: impl FnOnce(&Given<'_>) -> Result<T, Refusal>,
+    ) -> Option<T> {
+        let origin = self.context.origin(node.position, path);
+        let parsed = Given::new(&node.content, self.context.environment, origin.clone())
+            .and_then(|given| parse(&given));
+        parsed.map_err(|refusal| self.report(&origin, refusal)).ok()
     }
 
     fn require(&self, name: &'static str, example: &str) {
@@ -230,6 +284,26 @@ impl<'a> Given<'a> {
             )));
         }
         Ok(Some(interval).filter(|interval| !interval.is_zero()))
+    }
+
+    /// A string, a number, `true` or `false`, as the value that it is.
+    pub(super) fn scalar(&self) -> Result<Value, Refusal> {
+        let number = |value: Option<Value>| {
+            let text = &self.text;
+            value.ok_or_else(|| {
+                Refusal::new(format!("{text} is no number that is known; write a decimal one"))
+            })
+        };
+        match self.scalar_type() {
+            Some(ScalarType::String) => Ok(Value::from(&*self.text)),
+            Some(ScalarType::Boolean) => Ok(Value::from(self.boolean()?)),
+            Some(ScalarType::Integer) => number(self.text.parse::<i64>().ok().map(Value::from)),
+            Some(ScalarType::Float) => {
+                let finite = self.text.parse().ok().filter(|float: &f64| float.is_finite());
+                number(finite.map(Value::from))
+            }
+            Some(ScalarType::Null) | None => self.refuse("a string, a number or a boolean", ""),
+        }
     }
 
     /// Any mapping; what it holds is not read.

@@ -25,8 +25,11 @@ mod entry;
 mod entry_id;
 mod environment;
 mod fields;
-mod problem;
+mod kv;
 #[cfg(feature = "sql")]
+mod luat;
+mod policy;
+mod problem;
 mod references;
 mod source;
 #[cfg(feature = "sql")]
@@ -40,5 +43,8 @@ pub use engine::Plimsoll;
 pub use entry::{EntryKind, RegistryEntry, SkippedEntry};
 pub use entry_id::EntryId;
 pub use environment::Environment;
+pub use kv::KvEntry;
+#[cfg(feature = "sql")]
+pub use luat::LuatProject;
 #[cfg(feature = "sql")]
 pub use sql::SqlStoreEntry;

@@ -19,19 +19,26 @@ pub(super) struct Reference {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wanted {
     /// A database: `db.sql.sqlite`.
+    #[cfg(feature = "sql")]
     Database,
+    /// A store.
+    Store,
 }
 
 impl Wanted {
     fn accepts(self, kind: &EntryKind) -> bool {
         match self {
-            Self::Database => !kind.is_store(),
+            #[cfg(feature = "sql")]
+            Self::Database => kind.is_database(),
+            Self::Store => kind.is_store(),
         }
     }
 
     const fn description(self) -> &'static str {
         match self {
+            #[cfg(feature = "sql")]
             Self::Database => "a database (db.sql.sqlite)",
+            Self::Store => "a store",
         }
     }
 }

@@ -24,7 +24,7 @@
 //!    listings skip them, and nothing changes them.
 //! 4. A payload that is no value is an error that names the key and the column. `has`, `delete` and
 //!    overwriting work on it; a listing that meets it fails, rather than hide data, and goes on
-//!    after the key in `details.key`.
+//!    after the key in `details.key`. Of a key that may not be read it tells nothing.
 //!
 //! No versions, conditions, transactions or watches: another program's write would not keep to
 //! them.
@@ -42,11 +42,12 @@ use std::time::Duration;
 use crate::clock::{Clock, UnixMillis};
 use crate::entry::{Entry, Key, ListQuery, Page, Ttl};
 use crate::error::Result;
+use crate::policy::Rights;
 use crate::value::Value;
 
 pub use identifier::Identifier;
 pub use schema::TableNames;
-pub use sqlite::{SqliteDatabase, SqliteFile, SqliteOptions, Synchronous};
+pub use sqlite::{SqliteDatabase, SqliteFile, SqliteNamespaces, SqliteOptions, Synchronous};
 
 /// Whose clock decides which rows have expired.
 #[derive(Clone, Default)]
@@ -186,13 +187,13 @@ impl Table {
         }
     }
 
-    /// One page of entries, as one statement reads it.
+    /// One page of the entries that may be read, as one statement reads it.
     ///
     /// # Errors
     /// `INTERNAL`, with the key in `details.key`, if a payload is no value.
-    pub async fn list(&self, query: &ListQuery) -> Result<Page> {
+    pub async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
         match self {
-            Self::Sqlite(table) => table.list(query).await,
+            Self::Sqlite(table) => table.list(query, rights).await,
         }
     }
 

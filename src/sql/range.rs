@@ -46,8 +46,8 @@ fn after(cursor: &[u8]) -> Option<Bound<String>> {
     }
 }
 
-/// The least byte string above all that start with a prefix.
-fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+/// The least byte string above all that start with a prefix; none if nothing is above them.
+pub(super) fn above_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut above = prefix[..=last].to_vec();
     above[last] += 1;

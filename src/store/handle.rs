@@ -1,15 +1,22 @@
 //! The handle of a store: what `store.get(id)` hands out.
+//!
+//! **Permissions are enforced here and nowhere else**, but for the two scans that only a store can
+//! restrict (`list` and `watch`, which are given the rights). The order of every call: a released
+//! handle is refused, arguments are parsed, rights are asked for with the very [`Key`] that the
+//! store is given, and only then is anything said about the store.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Info, Store, Watch, WatchQuery};
+use super::{Backend, Info, Store, Watch, WatchQuery};
 use crate::entry::{
     Condition, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Ttl, Version,
 };
 use crate::error::{Error, Outcome, Result};
 use crate::limits::{TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
+use crate::mutant::mutant;
+use crate::policy::{Permission, Rights, Subject};
 use crate::value::{Encoded, Value};
 
 /// A handle on a store. Clones share the release.
@@ -20,21 +27,36 @@ struct Inner {
     id: String,
     store: Arc<dyn Store>,
     info: Info,
+    rights: Rights,
     released: AtomicBool,
 }
 
 impl StoreHandle {
-    /// A handle on a store under an id.
+    /// A handle on a store under an id, with which everything is allowed.
     #[must_use]
     pub fn new(id: &str, store: Arc<dyn Store>) -> Self {
+        Self::with_rights(id, store, Rights::unrestricted())
+    }
+
+    /// A handle on a store under an id, for an actor with these rights on it. Whoever is given the
+    /// handle, or a clone, has the rights of that actor.
+    #[must_use]
+    pub fn with_rights(id: &str, store: Arc<dyn Store>, rights: Rights) -> Self {
         let info = Info { id: id.to_owned(), ..store.info() };
-        Self(Arc::new(Inner { id: id.to_owned(), store, info, released: AtomicBool::new(false) }))
+        let released = AtomicBool::new(false);
+        Self(Arc::new(Inner { id: id.to_owned(), store, info, rights, released }))
     }
 
     /// The id under which the store was acquired.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
+    }
+
+    /// The backend behind the store. Needs no permission: errors name it too.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.0.info.backend
     }
 
     /// Gives the handle back: from now on it answers `INVALID`. Always true, any number of times.
@@ -68,16 +90,18 @@ impl StoreHandle {
     /// What the store is and what it supports.
     ///
     /// # Errors
-    /// `INVALID` after release.
+    /// `INVALID` after release; `PERMISSION_DENIED` without `store.info`.
     pub fn info(&self) -> Result<Info> {
         self.check_released()?;
+        self.0.rights.check(Permission::Info, Subject::Whole)?;
         Ok(self.0.info.clone())
     }
 
     /// The value of a key, if it is present.
     ///
     /// # Errors
-    /// `INVALID` for a bad key or after release; whatever the backend reports.
+    /// `INVALID` for a bad key or after release; `PERMISSION_DENIED` without `store.key.get`;
+    /// whatever the backend reports.
     pub async fn get(&self, key: &str) -> Result<Option<Value>> {
         Ok(self.entry(key).await?.map(|entry| entry.value))
     }
@@ -88,22 +112,27 @@ impl StoreHandle {
     /// As [`StoreHandle::get`].
     pub async fn entry(&self, key: &str) -> Result<Option<Entry>> {
         let store = self.store()?;
-        store.entry(&Key::new(key)?).await
+        let key = Key::new(key)?;
+        self.check_key(Permission::KeyGet, &key)?;
+        store.entry(&key).await
     }
 
     /// Whether a key is present.
     ///
     /// # Errors
-    /// As [`StoreHandle::get`].
+    /// As [`StoreHandle::get`], with `store.key.has`.
     pub async fn has(&self, key: &str) -> Result<bool> {
         let store = self.store()?;
-        store.has(&Key::new(key)?).await
+        let key = Key::new(key)?;
+        self.check_key(Permission::KeyHas, &key)?;
+        store.has(&key).await
     }
 
     /// Writes a value. Without a time to live the entry does not expire, whatever was there before.
     ///
     /// # Errors
-    /// `INVALID` for a bad key or value or after release; `UNAVAILABLE` if the store is full.
+    /// `INVALID` for a bad key or value or after release; `PERMISSION_DENIED` without
+    /// `store.key.set`; `UNAVAILABLE` if the store is full.
     pub async fn set(&self, key: &str, value: impl Into<Value>, ttl: Option<Ttl>) -> Result<()> {
         let options = PutOptions { ttl, condition: Condition::None };
         self.put(key, value, options).await.map(|_| ())
@@ -113,7 +142,8 @@ impl StoreHandle {
     ///
     /// # Errors
     /// As [`StoreHandle::set`]; by the condition `ALREADY_EXISTS`, `NOT_FOUND`, or `CONFLICT` with
-    /// the current version in `details.version`.
+    /// the current version in `details.version`. What a condition tells is read: it needs
+    /// `store.key.get` too.
     pub async fn put(
         &self,
         key: &str,
@@ -124,6 +154,7 @@ impl StoreHandle {
         let attempt = async {
             let store = self.store()?;
             let key = Key::new(key)?;
+            self.check_write(Permission::KeySet, &key, options.condition)?;
             self.check_condition(options.condition)?;
             store.put(key, value, options).await
         };
@@ -133,52 +164,86 @@ impl StoreHandle {
     /// Deletes a key; answers whether it was present. With a version, only if that is current.
     ///
     /// # Errors
-    /// `INVALID` for a bad key or after release; with a version `NOT_FOUND` or `CONFLICT`.
+    /// `INVALID` for a bad key or after release; `PERMISSION_DENIED` without `store.key.delete`;
+    /// with a version `NOT_FOUND` or `CONFLICT`, and `store.key.get` is needed too.
     pub async fn delete(&self, key: &str, if_version: Option<Version>) -> Result<bool> {
         let attempt = async {
             let store = self.store()?;
             let key = Key::new(key)?;
-            self.check_condition(if_version.map_or(Condition::None, Condition::Version))?;
+            let condition = if_version.map_or(Condition::None, Condition::Version);
+            self.check_write(Permission::KeyDelete, &key, condition)?;
+            self.check_condition(condition)?;
             store.delete(&key, if_version).await
         };
         attempt.await.map_err(written_nothing)
     }
 
-    /// One page of entries.
+    /// One page of the entries that may be read: the same as if the store had no others. It costs
+    /// what it passes over.
     ///
     /// # Errors
-    /// `INVALID` after release; whatever the backend reports.
+    /// `INVALID` after release; `PERMISSION_DENIED` without `store.key.list` of the prefix;
+    /// whatever the backend reports.
     pub async fn list(&self, query: &ListQuery) -> Result<Page> {
-        self.store()?.list(query).await
+        let store = self.store()?;
+        self.0.rights.check(Permission::KeyList, Subject::Prefix(&query.prefix))?;
+        store.list(query, &self.0.rights).await
     }
 
     /// Runs operations, all or none.
     ///
     /// # Errors
-    /// `INVALID` if the store has no transactions, a key occurs twice, or a limit is passed; else
-    /// that of the first failing operation, with its `details.index` counted from 1.
+    /// `PERMISSION_DENIED` if one operation is not allowed, as the same write alone would be (a
+    /// check needs `store.key.get`); `INVALID` if the store has no transactions, a key occurs
+    /// twice, or a limit is passed; else that of the first failing operation. What concerns one
+    /// operation has its `details.index`, counted from 1.
     pub async fn transact(&self, operations: &[Operation]) -> Result<Vec<OperationResult>> {
         let attempt = async {
             let store = self.store()?;
+            each_operation(operations, |operation| self.check_operation(operation))?;
             self.require(self.0.info.transact, "transactions")?;
             check_transaction(operations)?;
-            for (position, operation) in operations.iter().enumerate() {
-                self.check_condition(operation.condition())
-                    .map_err(|error| error.with_detail("index", position + 1))?;
-            }
+            each_operation(operations, |operation| self.check_condition(operation.condition()))?;
             store.transact(operations).await
         };
         attempt.await.map_err(written_nothing)
     }
 
-    /// A stream of changes.
+    /// A stream of the changes of keys that may be read.
     ///
     /// # Errors
-    /// `INVALID` if the store cannot be watched, or `after` is too old or of another epoch.
+    /// `PERMISSION_DENIED` if no key may be read, whatever it is; `INVALID` if the store cannot be
+    /// watched, or `after` is too old or of another epoch.
     pub async fn watch(&self, query: &WatchQuery) -> Result<Watch> {
         let store = self.store()?;
+        self.0.rights.check(Permission::KeyGet, Subject::SomeKey)?;
         self.require(self.0.info.watch, "watches")?;
-        store.watch(query).await
+        store.watch(query, &self.0.rights).await
+    }
+
+    fn check_key(&self, permission: Permission, key: &Key) -> Result<()> {
+        self.0.rights.check(permission, Subject::Key(key.as_str()))
+    }
+
+    /// A write needs its own permission, and one with a condition also that to read: whether the
+    /// condition holds tells what is there, and a refusal names its version.
+    fn check_write(&self, permission: Permission, key: &Key, condition: Condition) -> Result<()> {
+        self.check_key(permission, key)?;
+        match condition {
+            _ if mutant!("condition needs no right to read") => Ok(()),
+            Condition::None => Ok(()),
+            Condition::Absent | Condition::Version(_) => self.check_key(Permission::KeyGet, key),
+        }
+    }
+
+    fn check_operation(&self, operation: &Operation) -> Result<()> {
+        let (key, condition) = (operation.key(), operation.condition());
+        match operation {
+            _ if mutant!("transaction needs no rights") => Ok(()),
+            Operation::Put { .. } => self.check_write(Permission::KeySet, key, condition),
+            Operation::Delete { .. } => self.check_write(Permission::KeyDelete, key, condition),
+            Operation::Check { .. } => self.check_key(Permission::KeyGet, key),
+        }
     }
 
     fn check_condition(&self, condition: Condition) -> Result<()> {
@@ -210,6 +275,16 @@ impl StoreHandle {
 /// An error that says nothing about the store was raised before anything was written.
 fn written_nothing(error: Error) -> Error {
     error.or_outcome(Outcome::None)
+}
+
+/// Checks the operations of a transaction one by one; an error says which it is about.
+fn each_operation(
+    operations: &[Operation],
+    check: impl Fn(&Operation) -> Result<()>,
+) -> Result<()> {
+    (1_usize..).zip(operations).try_for_each(|(index, operation)| {
+        check(operation).map_err(|error| error.with_detail("index", index))
+    })
 }
 
 fn check_transaction(operations: &[Operation]) -> Result<()> {

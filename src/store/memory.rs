@@ -25,6 +25,8 @@ use crate::kv::{
     StateMachine, Write, Written,
 };
 use crate::limits::MEMORY_ENTRIES_DEFAULT;
+use crate::mutant::mutant;
+use crate::policy::Rights;
 use crate::value::{Encoded, Value};
 
 /// Options of a memory store.
@@ -251,11 +253,17 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page> {
-        let page = {
+    async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
+        // On a snapshot: a page that passes over many keys keeps no writer waiting.
+        let (machine, now) = {
             let state = self.read()?;
-            state.machine.list(self.keyspace.as_str(), query, self.clock.now())
+            (state.machine.clone(), self.clock.now())
         };
+        let may_be_long = rights.are_restricted() && machine.len() > SCAN_MAX;
+        let (keyspace, query, rights) = (self.keyspace.clone(), query.clone(), rights.clone());
+        let scan =
+            move || machine.list_where(keyspace.as_str(), &query, now, |key| rights.may_read(key));
+        let page = if may_be_long { off_the_runtime(scan).await? } else { scan() };
         let items: Vec<_> =
             page.items.iter().map(|(key, record)| to_entry(key.to_key(), record)).collect();
         let cursor = items.last().map_or_else(String::new, |last| last.key.to_string());
@@ -277,7 +285,7 @@ impl Store for MemoryStore {
         }
     }
 
-    async fn watch(&self, query: &WatchQuery) -> Result<Watch> {
+    async fn watch(&self, query: &WatchQuery, rights: &Rights) -> Result<Watch> {
         // Subscribed before the revision is read: nothing falls between the two.
         let progress = self.progress.subscribe();
         let state = self.read()?;
@@ -292,6 +300,7 @@ impl Store for MemoryStore {
             seen,
             delivered: query.after,
             prefix: query.prefix.clone(),
+            rights: rights.clone(),
         }))
     }
 
@@ -311,6 +320,7 @@ struct MemoryChanges {
     /// The last revision delivered, or where the watch started.
     delivered: Option<Version>,
     prefix: Vec<u8>,
+    rights: Rights,
 }
 
 impl MemoryChanges {
@@ -323,7 +333,7 @@ impl MemoryChanges {
         };
         for change in changes {
             self.seen = change.revision;
-            if let Some(change) = filtered(change, &self.prefix, self.epoch) {
+            if let Some(change) = filtered(change, &self.prefix, &self.rights, self.epoch) {
                 self.delivered = Some(change.revision);
                 return Ok(Some(change));
             }
@@ -348,12 +358,15 @@ impl ChangeSource for MemoryChanges {
     }
 }
 
-/// The part of a change that a watch asks for, if there is any.
-fn filtered(change: &RevisionChange, prefix: &[u8], epoch: u64) -> Option<Change> {
+/// The part of a change that a watch asks for and may tell, if there is any.
+fn filtered(change: &RevisionChange, prefix: &[u8], rights: &Rights, epoch: u64) -> Option<Change> {
     let events: Vec<_> = change
         .events
         .iter()
         .filter(|event| event.key.key().as_bytes().starts_with(prefix))
+        .filter(|event| {
+            rights.may_read(event.key.key()) || mutant!("watch tells changes that may not be read")
+        })
         .map(crate::kv::KeyEvent::to_event)
         .collect();
     let revision = Version::Numbered { epoch, revision: change.revision };
@@ -390,6 +403,17 @@ fn compacted(delivered: Option<Version>) -> Error {
 
 fn closed() -> Error {
     Error::new(ErrorKind::Canceled, "the store is closed")
+}
+
+/// Runs what may take long where it keeps no other task waiting; outside a runtime there is none.
+async fn off_the_runtime<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    match tokio::runtime::Handle::try_current() {
+        Err(_) => Ok(run()),
+        Ok(runtime) => runtime.spawn_blocking(run).await.map_err(|error| match error.is_panic() {
+            true => Error::internal(format!("the listing panicked: {error}")),
+            false => Error::unavailable("the runtime is shutting down"),
+        }),
+    }
 }
 
 async fn sweep_regularly(store: Weak<MemoryStore>, interval: Duration) {
@@ -466,3 +490,7 @@ fn unexpected(reply: &Reply) -> Error {
 fn stopped<T>(_: PoisonError<T>) -> Error {
     Error::internal("the store has stopped after a panic in its machine")
 }
+
+/// The size of a store up to which a listing that has to pass over keys is done at once, rather than
+/// on a thread of its own: about a millisecond.
+const SCAN_MAX: usize = 1_000;

@@ -2,18 +2,22 @@
 //!
 //! A [`Store`] is one keyspace of a backend: it takes parsed arguments and knows nothing of
 //! handles, ids or capabilities of other kinds. A [`StoreHandle`] is what users hold: it parses,
-//! refuses what the kind does not support, answers after its release, and makes sure that every
-//! error of a write says what happened to the store.
+//! asks for the rights of the actor that acquired it, refuses what the kind does not support,
+//! answers after its release, and makes sure that every error of a write says what happened to the
+//! store.
 //!
 //! The contract of an implementation:
 //! 1. An expired entry is an absent key, for every operation and every condition.
 //! 2. Every successful write replaces value, version and deadline.
-//! 3. A page is one atomic read, in bytewise key order.
+//! 3. A page is one atomic read, in bytewise key order. Page and watch answer as if the keys that
+//!    the given rights do not let read were not there: they are passed over before they count,
+//!    before their values are decoded, and before an error could name them.
 //! 4. A dropped future of a write leaves the outcome unknown, never half a write.
 //! 5. An error of a write carries an outcome unless it is [`Outcome::None`](crate::error::Outcome);
 //!    the handle adds that one.
 //! 6. Only what [`Info`] claims is called with: the handle refuses the rest.
 
+mod bound;
 mod clock;
 mod handle;
 mod info;
@@ -26,9 +30,11 @@ use async_trait::async_trait;
 
 use crate::entry::{Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version};
 use crate::error::Result;
+use crate::policy::Rights;
 use crate::value::Value;
 
-pub use clock::SystemClock;
+pub use bound::{Acquiring, BoundStore};
+pub use clock::{SystemClock, WallClock};
 pub use handle::StoreHandle;
 pub use info::{Backend, Consistency, Info};
 pub use memory::{MemoryOptions, MemoryStore};
@@ -62,8 +68,8 @@ pub trait Store: Send + Sync {
     /// With a version: `NOT_FOUND` if absent, `CONFLICT` if it has another.
     async fn delete(&self, key: &Key, if_version: Option<Version>) -> Result<bool>;
 
-    /// One page of entries.
-    async fn list(&self, query: &ListQuery) -> Result<Page>;
+    /// One page of the entries that may be read.
+    async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page>;
 
     /// Runs operations, all or none, against the state before.
     ///
@@ -71,11 +77,11 @@ pub trait Store: Send + Sync {
     /// That of the first failing operation, with `details.index` counted from 1.
     async fn transact(&self, operations: &[Operation]) -> Result<Vec<OperationResult>>;
 
-    /// The changes from now, or after a version.
+    /// The changes of keys that may be read, from now or after a version.
     ///
     /// # Errors
     /// `INVALID` with `details.reason = "compacted"` if the version is too old or foreign.
-    async fn watch(&self, query: &WatchQuery) -> Result<Watch>;
+    async fn watch(&self, query: &WatchQuery, rights: &Rights) -> Result<Watch>;
 
     /// Ends background work. Called once, when the engine closes.
     async fn close(&self) {}

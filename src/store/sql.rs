@@ -16,6 +16,7 @@ use crate::entry::{
     Condition, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::policy::Rights;
 use crate::sql::{Database, Identifier, SqlClock, Table, TableNames, TableOptions};
 use crate::value::Value;
 
@@ -170,15 +171,15 @@ impl Store for SqlStore {
         self.table().await?.delete(key).await
     }
 
-    async fn list(&self, query: &ListQuery) -> Result<Page> {
-        self.table().await?.list(query).await
+    async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
+        self.table().await?.list(query, rights).await
     }
 
     async fn transact(&self, _: &[Operation]) -> Result<Vec<OperationResult>> {
         Err(unsupported("transactions"))
     }
 
-    async fn watch(&self, _: &WatchQuery) -> Result<Watch> {
+    async fn watch(&self, _: &WatchQuery, _: &Rights) -> Result<Watch> {
         Err(unsupported("watches"))
     }
 

@@ -66,13 +66,24 @@ impl Fixture {
         rusqlite::Connection::open(self.path()).expect("opens")
     }
 
+    /// The database, with a busy timeout that is soon over.
     fn database(&self) -> Arc<SqliteDatabase> {
-        database_at(&self.path())
+        database_at(&self.path(), Duration::from_millis(200))
+    }
+
+    /// The database, with a busy timeout that no test waits for in vain.
+    fn patient_database(&self) -> Arc<SqliteDatabase> {
+        database_at(&self.path(), Duration::from_secs(600))
     }
 
     /// The store on the seed's names, with the bound clock.
     async fn store(&self) -> StoreHandle {
         self.open(self.database(), self.options()).await.expect("opens")
+    }
+
+    /// The same, on the patient database.
+    async fn patient_store(&self) -> StoreHandle {
+        self.open(self.patient_database(), self.options()).await.expect("opens")
     }
 
     async fn open(
@@ -90,12 +101,9 @@ impl Fixture {
     }
 }
 
-/// A database with a short busy timeout.
-fn database_at(path: &Path) -> Arc<SqliteDatabase> {
-    SqliteDatabase::open(SqliteOptions {
-        busy_timeout: Duration::from_millis(200),
-        ..SqliteOptions::new(SqliteFile::Path(path.to_owned()))
-    })
+fn database_at(path: &Path, busy_timeout: Duration) -> Arc<SqliteDatabase> {
+    let file = SqliteFile::Path(path.to_owned());
+    SqliteDatabase::open(SqliteOptions { busy_timeout, ..SqliteOptions::new(file) })
 }
 
 fn name(name: &str) -> Identifier {

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use plimsoll::entry::ListQuery;
 use plimsoll::error::{ErrorKind, Outcome};
-use plimsoll::sql::{SqlClock, SqliteDatabase, SqliteFile, SqliteOptions};
+use plimsoll::limits::REMOVALS_MAX;
+use plimsoll::sql::SqlClock;
 use plimsoll::store::{SqlOptions, SqlStore, Store, StoreHandle};
 use plimsoll::value::Value;
 
-use super::{Fixture, NOW_MS, all_keys, ttl_ms};
+use super::{Fixture, NOW_MS, SEED_DDL, all_keys, ttl_ms};
 
 #[tokio::test]
 async fn an_entry_is_gone_from_its_deadline_on() {
@@ -103,6 +104,31 @@ async fn what_many_writers_were_acknowledged_is_there_after_reopening() {
     }
 }
 
+/// The files as they are when the process dies: nothing is closed, nothing is flushed.
+#[tokio::test]
+async fn an_acknowledged_write_is_in_the_files_at_once() {
+    for ddl in [SEED_DDL.to_owned(), format!("PRAGMA journal_mode = WAL; {SEED_DDL}")] {
+        let fixture = Fixture::with(&ddl);
+        let store = fixture.store().await;
+        for i in 0..20 {
+            store.set(&format!("k{i}"), i, None).await.unwrap();
+            let image = Fixture::empty();
+            for file in std::fs::read_dir(fixture.folder.path()).unwrap() {
+                let file = file.unwrap();
+                // The index of the log is shared memory, which ends with the processes.
+                if !file.file_name().to_string_lossy().ends_with("-shm") {
+                    let copy = image.folder.path().join(file.file_name());
+                    std::fs::copy(file.path(), copy).unwrap();
+                }
+            }
+            let recovered = image.store().await;
+            for j in 0..=i {
+                assert_eq!(recovered.get(&format!("k{j}")).await, Ok(Some(j.into())));
+            }
+        }
+    }
+}
+
 /// Starts writes while another program holds the lock, so that all but the first share one
 /// transaction; answers the errors by key.
 async fn write_together(
@@ -150,7 +176,7 @@ async fn a_write_that_fails_does_not_take_its_group_with_it() {
         ),
     ] {
         let fixture = Fixture::with(&ddl);
-        let store = fixture.store().await;
+        let store = fixture.patient_store().await;
         let answers = write_together(&fixture, &store, &["a", "b", "bad", "c"]).await;
         for (key, answer) in answers {
             if key == "bad" {
@@ -169,7 +195,7 @@ async fn a_write_that_fails_does_not_take_its_group_with_it() {
 #[tokio::test]
 async fn a_dropped_write_is_applied_wholly_or_not_at_all() {
     let fixture = Fixture::seed();
-    let store = fixture.store().await;
+    let store = fixture.patient_store().await;
     let other = fixture.other_program();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     for i in 0..50 {
@@ -245,14 +271,30 @@ async fn sweeping_deletes_the_expired_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_sweep_takes_as_many_batches_as_it_needs() {
+    const ROWS: usize = 30 * REMOVALS_MAX;
+    let fixture = Fixture::seed();
+    fixture
+        .other_program()
+        .execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
+             INSERT INTO kv_store SELECT 'k' || i, '1', 0 FROM n"
+        ))
+        .unwrap();
+    let interval = Some(Duration::from_secs(1));
+    let options = SqlOptions { cleanup_interval: interval, ..fixture.options() };
+    let _store = fixture.open(fixture.database(), options).await.unwrap();
+    // One batch for each interval would take half a minute.
+    rows_become(&fixture, 0).await;
+}
+
+#[tokio::test]
 async fn sweeping_does_not_wait_for_locks() {
     let fixture = Fixture::seed();
     let options =
         SqlOptions { cleanup_interval: Some(Duration::from_millis(1)), ..fixture.options() };
-    let database = SqliteDatabase::open(SqliteOptions {
-        busy_timeout: Duration::from_secs(600),
-        ..SqliteOptions::new(SqliteFile::Path(fixture.path()))
-    });
+    let database = fixture.patient_database();
     let store = fixture.open(Arc::clone(&database), options).await.unwrap();
     store.set("k", 1, None).await.unwrap();
     let other = fixture.other_program();

@@ -64,7 +64,7 @@ impl Display for Failure {
 #[derive(Debug, Default)]
 pub struct Recorder {
     steps: u64,
-    marks: BTreeMap<&'static str, u64>,
+    pub marks: BTreeMap<&'static str, u64>,
     trace: Option<Vec<String>>,
 }
 
@@ -91,10 +91,11 @@ impl Recorder {
     }
 }
 
-/// Runs sequences of a strategy. `run` executes one and tells the first thing that is wrong.
-pub fn explore<S: Display + Debug + Clone>(
+/// Runs sequences, each of the strategy for its seed. `run` executes one and tells the first thing
+/// that is wrong.
+pub fn explore<S: Display + Debug + Clone, T: Strategy<Value = Vec<S>>>(
     plan: Plan,
-    strategy: &impl Strategy<Value = Vec<S>>,
+    strategy: impl Fn(u64) -> T,
     run: impl Fn(&[S], &mut Recorder) -> Result<(), String>,
 ) -> Result<Report, Failure> {
     let run = |steps: &[S], recorder: &mut Recorder| {
@@ -106,7 +107,7 @@ pub fn explore<S: Display + Debug + Clone>(
         let seed = plan.seed.wrapping_add(report.borrow().sequences);
         let mut runner = TestRunner::new_with_rng(config(plan.shrinks_max), rng(seed));
         let has_failed = Cell::new(false);
-        let result = runner.run(strategy, |steps| {
+        let result = runner.run(&strategy(seed), |steps| {
             let mut recorder = Recorder::default();
             let result = run(&steps, &mut recorder);
             // What shrinking executes does not count.

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plimsoll::lua::mlua::{Lua, MultiValue, Value};
+use plimsoll::policy::Actor;
 use plimsoll::registry::{Config, LoadOptions, Plimsoll};
 use tempfile::TempDir;
 
@@ -58,11 +59,16 @@ pub struct Host {
 
 impl Host {
     pub async fn new(kind: Kind) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let text = format!("version: \"1.0\"\nnamespace: app\nentries:{}", kind.entries);
+        Self::on(&text, Actor::anonymous()).await
+    }
+
+    /// A state on a configuration with a store `app:cache`, for an actor who may acquire it.
+    pub async fn on(text: &str, actor: Actor) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let config =
-            Config::parse(&text, folder.path(), "app.yaml", LoadOptions::default()).unwrap();
-        let engine = Plimsoll::open(config).await.unwrap();
+            Config::parse(text, folder.path(), "app.yaml", LoadOptions::default()).unwrap();
+        let engine = Plimsoll::open(config).await.unwrap().as_actor(actor);
         let lua = Lua::new();
         plimsoll::lua::install(&lua, &engine).unwrap();
         let printed = Arc::new(Mutex::new(Vec::new()));
@@ -111,7 +117,8 @@ pub fn show(value: &Value) -> String {
     }
 }
 
-fn replace_print(lua: &Lua, printed: Arc<Mutex<Vec<u8>>>) {
+/// Makes `print` write where a test can read it.
+pub fn replace_print(lua: &Lua, printed: Arc<Mutex<Vec<u8>>>) {
     let write = lua
         .create_function(move |_, text: plimsoll::lua::mlua::LuaString| {
             printed

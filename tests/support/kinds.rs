@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use plimsoll::clock::{ManualClock, UnixMillis};
+use plimsoll::policy::Rights;
 use plimsoll::store::{MemoryOptions, MemoryStore, Store, StoreHandle};
 
 #[cfg(feature = "sql")]
@@ -72,7 +73,12 @@ impl Fixture {
 
     /// A handle on the store.
     pub fn acquire(&self) -> StoreHandle {
-        StoreHandle::new(ID, self.store())
+        self.acquire_with_rights(Rights::unrestricted())
+    }
+
+    /// A handle on the store, for an actor with these rights.
+    pub fn acquire_with_rights(&self, rights: Rights) -> StoreHandle {
+        StoreHandle::with_rights(ID, self.store(), rights)
     }
 
     /// Removes expired entries, where a test can ask for that; answers how many.

@@ -140,12 +140,16 @@ pub fn value(number: usize) -> Value {
         7 => Value::from(vec![0xff, 0, b'"']),
         8 => Value::table(),
         9 => table([(1, Value::table()), (2, Value::from(f64::INFINITY))]),
+        LARGE => Value::from(vec![b'x'; 1_000_000]),
         _ => Value::from(number),
     }
 }
 
 /// How many kinds of values [`value`] gives.
 pub const VALUES: usize = 10;
+
+/// The number of a value of nearly the largest size.
+pub const LARGE: usize = 1_000_000;
 
 /// The keys of a keyspace.
 pub const KEYS: [&str; 6] = ["a", "ab", "b", "b/é", "\u{1}", "c"];

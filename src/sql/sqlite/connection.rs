@@ -207,6 +207,17 @@ mod tests {
         }
     }
 
+    /// Names that mean something to SQLite are files here, which are not there.
+    #[test]
+    fn a_path_is_a_path() {
+        for path in [":memory:", "file::memory:", "file:x?mode=memory"] {
+            let opener = Opener::new(SqliteOptions::new(SqliteFile::Path(path.into())));
+            let failure = opener.open(Purpose::Write).expect_err(path);
+            let error = failure.into_error("the database");
+            assert!(error.message().contains("can't be opened"), "{path}: {error}");
+        }
+    }
+
     #[test]
     fn a_name_in_quotes_is_never_a_string() {
         let opener = Opener::new(SqliteOptions::new(SqliteFile::Memory));

@@ -47,7 +47,7 @@ pub(super) fn describe(
 }
 
 /// The order of keys is that of their bytes in UTF-8, which other encodings do not keep.
-fn check_encoding(connection: &Connection) -> Result<(), Failure> {
+pub(super) fn check_encoding(connection: &Connection) -> Result<(), Failure> {
     let encoding: String = connection.pragma_query_value(None, "encoding", |row| row.get(0))?;
     if encoding == "UTF-8" {
         return Ok(());

@@ -13,6 +13,8 @@
 mod connection;
 mod describe;
 mod failure;
+mod namespace_rows;
+mod namespaces;
 mod plan;
 mod reader;
 mod readers;
@@ -39,7 +41,10 @@ use crate::clock::UnixMillis;
 use crate::entry::{Entry, Key, ListQuery, Page, Ttl};
 use crate::error::{Error, Outcome, Result};
 use crate::limits::SQLITE_WRITES_MAX;
+use crate::policy::Rights;
 use crate::value::Value;
+
+pub use self::namespaces::SqliteNamespaces;
 
 /// Where a database is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,11 +200,11 @@ impl SqliteDatabase {
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
-    async fn write(&self, plan: &Arc<Plan>, write: Write) -> Result<Written> {
+    async fn write(&self, write: Write) -> Result<Written> {
         let room = Arc::clone(&self.room).acquire_owned();
         let permit = room.await.expect("the semaphore is never closed");
         let (reply, answer) = oneshot::channel();
-        self.request(Request::Write(Job { plan: Arc::clone(plan), write, reply, permit }))?;
+        self.request(Request::Write(Job { write, reply, permit }))?;
         answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
@@ -274,25 +279,26 @@ impl SqliteTable {
         ttl: Option<Ttl>,
     ) -> Result<Option<UnixMillis>> {
         self.check_key(key)?;
-        let write = Write::Upsert { key: key.clone(), payload: payload::encode(value)?, ttl };
-        match self.explained(self.database.write(&self.plan, write).await).await? {
+        let plan = Arc::clone(&self.plan);
+        let write = writer::upsert(plan, key.clone(), payload::encode(value)?, ttl);
+        match self.explained(self.database.write(write).await).await? {
             Written::Upserted(deadline) => Ok(deadline),
-            Written::Deleted(_) => Err(self.database.unanswered()),
+            Written::Deleted(_) | Written::Done => Err(self.database.unanswered()),
         }
     }
 
     pub(super) async fn delete(&self, key: &Key) -> Result<bool> {
         self.check_key(key)?;
-        let write = Write::Delete { key: key.clone() };
-        match self.explained(self.database.write(&self.plan, write).await).await? {
+        let write = writer::delete(Arc::clone(&self.plan), key.clone());
+        match self.explained(self.database.write(write).await).await? {
             Written::Deleted(was_present) => Ok(was_present),
-            Written::Upserted(_) => Err(self.database.unanswered()),
+            Written::Upserted(_) | Written::Done => Err(self.database.unanswered()),
         }
     }
 
-    pub(super) async fn list(&self, query: &ListQuery) -> Result<Page> {
-        let (plan, query) = (Arc::clone(&self.plan), query.clone());
-        let read = move |connection: &_| reader::list(connection, &plan, &query);
+    pub(super) async fn list(&self, query: &ListQuery, rights: &Rights) -> Result<Page> {
+        let (plan, query, rights) = (Arc::clone(&self.plan), query.clone(), rights.clone());
+        let read = move |connection: &_| reader::list(connection, &plan, &query, &rights);
         let result = self.database.readers.read_blocking(read).await;
         self.explained(result.map_err(|failure| self.database.to_error(failure))).await
     }

@@ -14,6 +14,7 @@ use crate::clock::UnixMillis;
 use crate::entry::{Entry, Key, ListQuery, Page, Version};
 use crate::error::{Error, Result};
 use crate::limits::PAGE_BYTES_MAX;
+use crate::policy::Rights;
 use crate::sql::payload;
 use crate::sql::range::KeyRange;
 use crate::value::{Encoded, Value};
@@ -40,12 +41,13 @@ pub(super) fn has(connection: &Connection, plan: &Plan, key: &Key) -> Result<boo
 
 /// One page of entries.
 ///
-/// Rows that are no entries are passed over; the page ends at its limits only once a further entry
-/// is seen, whose payload is not looked at.
+/// Rows that are no entries or may not be read are passed over; the page ends at its limits only
+/// once a further entry is seen, whose payload is not looked at.
 pub(super) fn list(
     connection: &Connection,
     plan: &Plan,
     query: &ListQuery,
+    rights: &Rights,
 ) -> Result<Page, Failure> {
     let mut page = Page::default();
     let Some(range) = KeyRange::of(query) else {
@@ -66,7 +68,8 @@ pub(super) fn list(
     let mut rows = statement.raw_query();
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let Some(key) = to_key(plan, row.get_ref(0)?) else {
+        let key = to_key(plan, row.get_ref(0)?).filter(|key| rights.may_read(key.as_str()));
+        let Some(key) = key else {
             continue;
         };
         if page.items.len() >= query.items_max() || bytes >= PAGE_BYTES_MAX {

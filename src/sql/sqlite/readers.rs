@@ -10,7 +10,7 @@
 //! back; after the writer opened its connection anew no older one is used, for the path may name
 //! another file by then; a panic under the lock poisons nothing.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -35,7 +35,8 @@ pub(super) enum Wait {
 #[derive(Debug)]
 pub(super) struct Readers {
     opener: Opener,
-    idle: Mutex<Vec<Idle>>,
+    /// A thread takes the connection of its own place first: its pages are in that core's cache.
+    idle: [Mutex<Option<Idle>>; SQLITE_BLOCKING_READS_MAX],
     /// The only connection of a database in memory.
     memory: Mutex<Option<Connection>>,
     /// How often the writer opened its connection.
@@ -54,7 +55,7 @@ impl Readers {
     pub(super) fn new(opener: Opener) -> Self {
         Self {
             opener,
-            idle: Mutex::new(Vec::new()),
+            idle: Default::default(),
             memory: Mutex::new(None),
             generation: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
@@ -113,7 +114,9 @@ impl Readers {
     /// Closes the idle connections; every later access is refused.
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        lock(&self.idle).clear();
+        for place in &self.idle {
+            lock(place).take();
+        }
         lock(&self.memory).take();
     }
 
@@ -169,24 +172,37 @@ impl Readers {
     /// An idle connection of the present generation, else a new one.
     fn take(&self) -> Result<Idle, Failure> {
         let generation = self.generation.load(Ordering::Acquire);
-        let idle = {
-            let mut idle = lock(&self.idle);
-            std::iter::from_fn(|| idle.pop()).find(|idle| idle.generation == generation)
-        };
-        match idle {
+        let is_present = |idle: &Idle| idle.generation == generation;
+        match self.places().filter_map(|place| lock(place).take()).find(is_present) {
             Some(idle) => Ok(idle),
             None => Ok(Idle { connection: self.opener.open(Purpose::Read)?, generation }),
         }
     }
 
-    fn give_back(&self, connection: Idle) {
-        let mut idle = lock(&self.idle);
-        let is_wanted = connection.generation == self.generation.load(Ordering::Acquire)
-            && !self.is_closed.load(Ordering::Acquire)
-            && idle.len() < SQLITE_BLOCKING_READS_MAX;
-        if is_wanted {
-            idle.push(connection);
+    /// Keeps a connection for the next reader, if there is a place for it.
+    fn give_back(&self, idle: Idle) {
+        if idle.generation != self.generation.load(Ordering::Acquire)
+            || self.is_closed.load(Ordering::Acquire)
+        {
+            return;
         }
+        for place in self.places() {
+            let mut place = lock(place);
+            if place.is_none() {
+                *place = Some(idle);
+                return;
+            }
+        }
+    }
+
+    /// The places of idle connections, this thread's own first.
+    fn places(&self) -> impl Iterator<Item = &Mutex<Option<Idle>>> {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static OWN: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        let own = OWN.with(|own| own % self.idle.len());
+        self.idle[own..].iter().chain(&self.idle[..own])
     }
 }
 

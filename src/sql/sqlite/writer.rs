@@ -32,18 +32,14 @@ use crate::entry::{Key, Ttl};
 use crate::error::{Error, Outcome, Result};
 use crate::limits::{REMOVALS_MAX, SQLITE_WRITES_MAX};
 
-/// A write to a table.
-#[derive(Debug)]
-pub(super) enum Write {
-    /// Writes a row, whatever was there.
-    Upsert { key: Key, payload: Vec<u8>, ttl: Option<Ttl> },
-    /// Deletes a present row.
-    Delete { key: Key },
-}
+/// The statements of a write. They run within a transaction, which may be undone and run again.
+pub(super) type Write = Box<dyn Fn(&Connection) -> Result<Written, Failure> + Send>;
 
 /// What a committed write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
+    /// What it was asked to.
+    Done,
     /// The row has this deadline.
     Upserted(Option<UnixMillis>),
     /// Whether there was a row.
@@ -51,9 +47,7 @@ pub(super) enum Written {
 }
 
 /// A write with the way back to its caller.
-#[derive(Debug)]
 pub(super) struct Job {
-    pub(super) plan: Arc<Plan>,
     pub(super) write: Write,
     pub(super) reply: oneshot::Sender<Result<Written>>,
     /// The room that the write takes in the queue.
@@ -61,7 +55,6 @@ pub(super) struct Job {
 }
 
 /// What the thread is asked to do.
-#[derive(Debug)]
 pub(super) enum Request {
     /// To write.
     Write(Job),
@@ -321,7 +314,7 @@ fn run_all(
 ) -> Result<Vec<Result<Written>>, Failure> {
     let mut answers = Vec::with_capacity(jobs.len());
     for job in jobs {
-        match run(connection, job) {
+        match (job.write)(connection) {
             Ok(written) => answers.push(Ok(written)),
             Err(failure) if failure.is_refusal() && !connection.is_autocommit() => {
                 answers.push(Err(failure.into_error(name).or_outcome(Outcome::None)));
@@ -332,28 +325,29 @@ fn run_all(
     Ok(answers)
 }
 
-fn run(connection: &Connection, job: &Job) -> Result<Written, Failure> {
-    let Job { plan, write, .. } = job;
-    match write {
-        Write::Upsert { key, payload, ttl: None } => {
+/// Writes a row of a table, whatever was there.
+pub(super) fn upsert(plan: Arc<Plan>, key: Key, payload: Vec<u8>, ttl: Option<Ttl>) -> Write {
+    Box::new(move |connection| {
+        let Some(ttl) = ttl else {
             let mut statement = connection.prepare_cached(&plan.statements.upsert)?;
-            statement.execute((key.as_str(), payload))?;
-            Ok(Written::Upserted(None))
-        }
-        Write::Upsert { key, payload, ttl: Some(ttl) } => {
-            let ttl_ms = i64::try_from(ttl.as_ms()).expect("a ttl is at most 100 years");
-            let mut statement = connection.prepare_cached(&plan.statements.upsert_ttl)?;
-            let parameters = (key.as_str(), payload, ttl_ms, plan.clock.bound_ms());
-            let deadline =
-                statement.query_row(parameters, |row| Ok(to_deadline(row.get_ref(0)?)))?;
-            Ok(Written::Upserted(deadline?))
-        }
-        Write::Delete { key } => {
-            let mut statement = connection.prepare_cached(&plan.statements.delete)?;
-            let deleted = statement.execute((key.as_str(), plan.clock.bound_ms()))?;
-            Ok(Written::Deleted(deleted > 0))
-        }
-    }
+            statement.execute((key.as_str(), &payload))?;
+            return Ok(Written::Upserted(None));
+        };
+        let ttl_ms = i64::try_from(ttl.as_ms()).expect("a ttl is at most 100 years");
+        let mut statement = connection.prepare_cached(&plan.statements.upsert_ttl)?;
+        let parameters = (key.as_str(), &payload, ttl_ms, plan.clock.bound_ms());
+        let deadline = statement.query_row(parameters, |row| Ok(to_deadline(row.get_ref(0)?)))?;
+        Ok(Written::Upserted(deadline?))
+    })
+}
+
+/// Deletes a present row of a table.
+pub(super) fn delete(plan: Arc<Plan>, key: Key) -> Write {
+    Box::new(move |connection| {
+        let mut statement = connection.prepare_cached(&plan.statements.delete)?;
+        let deleted = statement.execute((key.as_str(), plan.clock.bound_ms()))?;
+        Ok(Written::Deleted(deleted > 0))
+    })
 }
 
 /// Deletes one batch of expired rows; answers how many.

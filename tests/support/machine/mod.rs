@@ -14,17 +14,17 @@ use steps::Step;
 /// Runs generated sequences against the machine.
 pub fn check(plan: Plan) -> Result<Report, Failure> {
     let crowded = OnceCell::new();
-    explore(plan, &steps::sequences(), |steps, recorder| {
-        let mut pair = match steps.first() {
-            // One sequence in many starts crowded, and keeps doing so while it is shrunk.
+    explore(plan, steps::sequences, |steps, recorder| {
+        let pair = match steps.first() {
             Some(Step::Crowded) => crowded.get_or_init(Pair::crowded).clone()?,
             _ => Pair::new(),
         };
-        run(&mut pair, steps, recorder)
+        run(pair, steps, recorder)
     })
 }
 
-fn run(pair: &mut Pair, steps: &[Step], recorder: &mut Recorder) -> Verdict {
+/// Runs one sequence.
+pub fn run(mut pair: Pair, steps: &[Step], recorder: &mut Recorder) -> Verdict {
     for step in steps {
         recorder.step(step);
         pair.step(step, recorder)?;

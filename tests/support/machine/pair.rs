@@ -15,7 +15,7 @@ use plimsoll::kv::{
 use plimsoll::limits::{CLIENT_SESSIONS_MAX, HISTORY_REVISIONS_MAX, REMOVALS_MAX};
 
 use super::steps::{ActionStep, Call, KEYSPACES, SeqPick, SessionPick, Step};
-use super::translate::{keyspace, names, to_refusal, to_reply, to_revision, to_write, to_written};
+use super::translate::{NAMES, keyspace, to_refusal, to_reply, to_revision, to_write, to_written};
 use crate::explore::Recorder;
 use crate::writes::{Versions, key, put, value};
 
@@ -99,7 +99,8 @@ impl Pair {
             Step::Changes { back } => {
                 self.compare_changes(self.spec.revision().saturating_sub(*back), recorder)?;
             }
-            Step::Reload => {
+            Step::Reload { damage } => {
+                refuse_damaged(self.machine.snapshot(), *damage)?;
                 self.machine = reloaded(&self.machine)?;
                 recorder.mark("a machine is reloaded from its snapshot");
             }
@@ -244,7 +245,7 @@ impl Pair {
         same("reply", &outcome.reply, &expected)?;
         let after = Version::Numbered { epoch: self.spec.epoch(), revision: before };
         let made = self.spec.changes_after(after).map_err(|refusal| format!("{refusal:?}"))?;
-        same("change", &outcome.change.as_deref().map(to_revision), &made.first().cloned())?;
+        same("change", &outcome.change.as_ref().map(to_revision), &made.first().cloned())?;
         mark(&command, &outcome, recorder);
         Ok(())
     }
@@ -345,10 +346,10 @@ impl Pair {
     }
 
     fn compare_entries(&self, now: UnixMillis) -> Verdict {
-        for name in names() {
+        for name in NAMES.iter() {
             let record = self.machine.get(KeyRef::new(&name.0, &name.1), now);
             let found = record.map(|r| (r.value.decode(), r.version, r.deadline));
-            let expected = self.spec.entry(now, &name);
+            let expected = self.spec.entry(now, name);
             let expected = expected.map(|e| (e.value, e.version, e.expires_at));
             same(&format!("entry of {}/{}", name.0, name.1), &found, &expected)?;
         }
@@ -385,7 +386,7 @@ impl Pair {
 
     fn compare_changes(&self, revision: u64, recorder: &mut Recorder) -> Verdict {
         let found = self.machine.changes_after(revision);
-        let found = found.map(|changes| changes.map(|c| to_revision(c)).collect::<Vec<_>>());
+        let found = found.map(|changes| changes.map(to_revision).collect::<Vec<_>>());
         let version = Version::Numbered { epoch: self.spec.epoch(), revision };
         let expected = self.spec.changes_after(version).ok();
         if expected.is_none() {
@@ -422,6 +423,16 @@ fn reloaded(machine: &StateMachine) -> Result<StateMachine, String> {
     if reloaded == *machine { Ok(reloaded) } else { Err("a reloaded machine differs".to_owned()) }
 }
 
+fn refuse_damaged(snapshot: Bytes, damage: usize) -> Verdict {
+    let bit = damage % (snapshot.len() * 8);
+    let mut damaged = snapshot.to_vec();
+    damaged[bit / 8] ^= 1 << (bit % 8);
+    match StateMachine::from_snapshot(damaged.into()) {
+        Err(_) => Ok(()),
+        Ok(_) => Err(format!("WRONG: a snapshot damaged in bit {bit} is taken")),
+    }
+}
+
 fn mark(command: &Command, outcome: &Outcome, recorder: &mut Recorder) {
     if let Reply::Refused(refusal) = &outcome.reply {
         recorder.mark(match refusal.reason {
@@ -436,7 +447,7 @@ fn mark(command: &Command, outcome: &Outcome, recorder: &mut Recorder) {
             recorder.mark("a transaction fails after its first operation");
         }
     }
-    let expired = outcome.change.iter().flat_map(|change| &change.events);
+    let expired = outcome.change.iter().flat_map(|change| &*change.events);
     let expired = expired.filter(|event| event.kind == EventKind::Expire).count();
     match command.action {
         Action::Advance if expired == REMOVALS_MAX => {

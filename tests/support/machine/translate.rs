@@ -1,5 +1,7 @@
 //! Between the words of the machine and those of the specification.
 
+use std::sync::LazyLock;
+
 use plimsoll::check::session::Refused;
 use plimsoll::check::spec::{self, Name};
 use plimsoll::entry::{Event, Operation, OperationResult};
@@ -16,10 +18,10 @@ pub fn keyspace(index: usize) -> Keyspace {
 }
 
 /// Every name that steps write to.
-pub fn names() -> impl Iterator<Item = Name> {
-    (0..KEYSPACES.len())
-        .flat_map(|space| (0..KEYS.len()).map(move |index| (keyspace(space), key(index))))
-}
+pub static NAMES: LazyLock<Vec<Name>> = LazyLock::new(|| {
+    let keys = |space| (0..KEYS.len()).map(move |index| (keyspace(space), key(index)));
+    (0..KEYSPACES.len()).flat_map(keys).collect()
+});
 
 pub fn to_write(keyspace: &Keyspace, operation: &Operation) -> Write {
     let key = QualifiedKey::new(keyspace, operation.key());

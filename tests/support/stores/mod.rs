@@ -12,9 +12,11 @@ use steps::Step;
 /// Runs generated sequences against a kind of store.
 pub fn check(kind: Kind, plan: Plan) -> Result<Report, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    explore(plan, &steps::sequences(), |steps, recorder| {
-        runtime.block_on(run(kind, steps, recorder))
-    })
+    explore(
+        plan,
+        |_| steps::sequences(),
+        |steps, recorder| runtime.block_on(run(kind, steps, recorder)),
+    )
 }
 
 async fn run(kind: Kind, steps: &[Step], recorder: &mut Recorder) -> Verdict {

@@ -4,7 +4,7 @@
 //! Every operation takes the time of the caller. Time that was written at never goes back: an
 //! operation happens at the later of its own time and that of the last write.
 //!
-//! The contract in six sentences, each a function below:
+//! The contract in six sentences, each a function:
 //! 1. An expired entry is an absent key ([`Spec::entry`]).
 //! 2. Conditions are judged against the state before; one that fails changes nothing
 //!    ([`Spec::commit`]).
@@ -14,96 +14,43 @@
 //! 6. Watchers see whole revisions in order, or are told that they came too late
 //!    ([`Spec::changes_after`]).
 //!
+//! That much holds for every command of an engine. What a store makes of it (what its kind
+//! supports, how much it takes) is in [`Spec::put`], [`Spec::delete`] and [`Spec::transact`].
+//!
 //! No handles, no ids, no parsing: arguments are the parsed vocabulary. No client sessions: those
 //! are [`session`](super::session).
+//!
+//! ```
+//! use plimsoll::check::spec::{Name, Profile, Spec};
+//! use plimsoll::clock::UnixMillis;
+//! use plimsoll::entry::{Condition, Key, PutOptions, Ttl};
+//! use plimsoll::keyspace::Keyspace;
+//!
+//! let name: Name = (Keyspace::new("locks")?, Key::new("job-1")?);
+//! let create = PutOptions { ttl: Ttl::from_ms(500)?, condition: Condition::Absent };
+//! let mut spec = Spec::new(Profile::MACHINE, 1);
+//! assert!(spec.put(UnixMillis(0), &name, "me".into(), create).is_ok());
+//! assert!(spec.put(UnixMillis(499), &name, "you".into(), create).is_err());
+//! assert!(spec.put(UnixMillis(500), &name, "you".into(), create).is_ok());
+//! # Ok::<(), plimsoll::error::Error>(())
+//! ```
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod store;
+mod words;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::clock::UnixMillis;
 use crate::entry::{
-    Condition, Entry, Event, EventKind, Key, ListQuery, Operation, OperationResult, Page,
-    PutOptions, Version,
+    Condition, Entry, Event, EventKind, Key, ListQuery, Operation, OperationResult, Page, Version,
 };
 use crate::error::ErrorKind;
 use crate::keyspace::Keyspace;
-use crate::limits::{
-    HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX, PAGE_BYTES_MAX, REMOVALS_MAX, TRANSACTION_BYTES_MAX,
-    TRANSACTION_OPERATIONS_MAX,
-};
+use crate::limits::{HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX, PAGE_BYTES_MAX, REMOVALS_MAX};
 use crate::value::{Encoded, Value};
 
-/// What a kind of store supports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Profile {
-    /// Whether entries have versions.
-    pub versioned: bool,
-    /// Whether writes may carry conditions.
-    pub conditional_put: bool,
-    /// Whether there are transactions.
-    pub transact: bool,
-    /// Whether changes can be watched.
-    pub watch: bool,
-    /// Most live entries; none means no limit.
-    pub size_max: Option<usize>,
-}
-
-impl Profile {
-    /// What the state machine supports: everything.
-    pub const MACHINE: Self = Self {
-        versioned: true,
-        conditional_put: true,
-        transact: true,
-        watch: true,
-        size_max: None,
-    };
-}
-
-/// Why an operation is refused. Nothing was changed then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The kind of the error.
-    pub kind: ErrorKind,
-    /// The version that the key has, where another one was required.
-    pub current: Option<Version>,
-    /// Which operation of a transaction failed first, counted from 1.
-    pub index: Option<usize>,
-}
-
-impl Refusal {
-    const fn new(kind: ErrorKind) -> Self {
-        Self { kind, current: None, index: None }
-    }
-
-    const fn at(self, index: usize) -> Self {
-        Self { index: Some(index), ..self }
-    }
-}
-
-/// What one revision changed, in all keyspaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revision {
-    /// Its number.
-    pub number: u64,
-    /// Its events, in order, each in a keyspace.
-    pub events: Vec<(Keyspace, Event)>,
-}
-
-/// The full name of an entry.
-pub type Name = (Keyspace, Key);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Stored {
-    value: Value,
-    version: Version,
-    deadline: Option<UnixMillis>,
-}
-
-impl Stored {
-    fn is_expired(&self, now: UnixMillis) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-}
+pub use words::{Name, Profile, Refusal, Revision};
 
 /// A store, or several that share an engine, each in its keyspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,116 +78,6 @@ impl Spec {
             history: VecDeque::new(),
             history_bytes: 0,
         }
-    }
-
-    /// Writes a value.
-    ///
-    /// # Errors
-    /// By the condition; `UNAVAILABLE` if the store is full; `INVALID` if there are no conditions.
-    pub fn put(
-        &mut self,
-        now: UnixMillis,
-        name: &Name,
-        value: Value,
-        options: PutOptions,
-    ) -> Result<Entry, Refusal> {
-        let (keyspace, key) = name.clone();
-        let results = self.write(now, &keyspace, &[Operation::Put { key, value, options }]);
-        match results.map_err(|refusal| Refusal { index: None, ..refusal })?.pop() {
-            Some(OperationResult::Put(entry)) => Ok(entry),
-            other => unreachable!("a put gives an entry, not {other:?}"),
-        }
-    }
-
-    /// Deletes a key; answers whether it was present.
-    ///
-    /// # Errors
-    /// By the condition; `INVALID` if there are no conditions.
-    pub fn delete(
-        &mut self,
-        now: UnixMillis,
-        name: &Name,
-        if_version: Option<Version>,
-    ) -> Result<bool, Refusal> {
-        let (keyspace, key) = name.clone();
-        let results = self.write(now, &keyspace, &[Operation::Delete { key, if_version }]);
-        match results.map_err(|refusal| Refusal { index: None, ..refusal })?.pop() {
-            Some(OperationResult::Deleted(was_present)) => Ok(was_present),
-            other => unreachable!("a delete tells whether there was a key, not {other:?}"),
-        }
-    }
-
-    /// Runs operations, all or none, against the state before.
-    ///
-    /// # Errors
-    /// `INVALID` if there are no transactions, a key occurs twice or a limit is passed; else that
-    /// of the first operation that fails.
-    pub fn transact(
-        &mut self,
-        now: UnixMillis,
-        keyspace: &Keyspace,
-        operations: &[Operation],
-    ) -> Result<Vec<OperationResult>, Refusal> {
-        let invalid = Refusal::new(ErrorKind::Invalid);
-        if !self.profile.transact || operations.len() > TRANSACTION_OPERATIONS_MAX {
-            return Err(invalid);
-        }
-        let mut keys = BTreeSet::new();
-        for (index, operation) in (1..).zip(operations) {
-            if !keys.insert(operation.key()) {
-                return Err(invalid.at(index));
-            }
-        }
-        let bytes: usize = operations.iter().map(operation_bytes).sum();
-        if bytes > TRANSACTION_BYTES_MAX {
-            return Err(invalid);
-        }
-        self.write(now, keyspace, operations)
-    }
-
-    /// Writes within the limits of the store.
-    fn write(
-        &mut self,
-        now: UnixMillis,
-        keyspace: &Keyspace,
-        operations: &[Operation],
-    ) -> Result<Vec<OperationResult>, Refusal> {
-        let invalid = Refusal::new(ErrorKind::Invalid);
-        for (index, operation) in (1..).zip(operations) {
-            let condition = operation.condition();
-            if condition != Condition::None && !self.profile.conditional_put {
-                return Err(invalid);
-            }
-            // A version of another kind of store: it could not have been one of this store's.
-            if condition == Condition::Version(Version::Unversioned) {
-                return Err(invalid.at(index));
-            }
-        }
-        self.judge_all(now, keyspace, operations)?;
-        // New keys beyond the limit are refused, unless as many keys go in the same transaction.
-        let size_max = self.profile.size_max.unwrap_or(usize::MAX);
-        let (mut live, mut len) = (self.live(now), self.len());
-        let (live_before, len_before) = (live, len);
-        for operation in operations {
-            let name = (keyspace.clone(), operation.key().clone());
-            let is_live = self.entry(now, &name).is_some();
-            match operation {
-                Operation::Put { .. } => {
-                    live += usize::from(!is_live);
-                    len += usize::from(!self.entries.contains_key(&name));
-                }
-                Operation::Delete { .. } => {
-                    live -= usize::from(is_live);
-                    len -= usize::from(is_live);
-                }
-                Operation::Check { .. } => {}
-            }
-        }
-        if live > live_before && live > size_max {
-            return Err(Refusal::new(ErrorKind::Unavailable));
-        }
-        let make_room = len > len_before && len > size_max;
-        self.commit(now, keyspace, operations, make_room)
     }
 
     /// Judges all conditions against the state before; then removes expired entries, if the store
@@ -307,28 +144,27 @@ impl Spec {
         version: Version,
         events: &mut Vec<(Keyspace, Event)>,
     ) -> OperationResult {
-        let (keyspace, key) = name.clone();
         match operation {
             Operation::Check { .. } => OperationResult::Checked,
             Operation::Delete { .. } => {
                 let was_present = self.entry(now, &name).is_some();
                 if was_present {
                     self.entries.remove(&name);
-                    events.push((keyspace, Event { kind: EventKind::Delete, key, entry: None }));
+                    events.push(removal(EventKind::Delete, name));
                 }
                 OperationResult::Deleted(was_present)
             }
             Operation::Put { value, options, .. } => {
                 let deadline = options.ttl.map(|ttl| now.after(ttl.as_ms()));
                 let stored = Stored { value: value.clone(), version, deadline };
-                let entry = to_entry(&key, &stored);
-                let replaced = self.entries.insert(name, stored);
+                let entry = to_entry(&name.1, &stored);
+                let replaced = self.entries.insert(name.clone(), stored);
                 if replaced.is_some_and(|replaced| replaced.is_expired(now)) {
-                    let kind = EventKind::Expire;
-                    events.push((keyspace.clone(), Event { kind, key: key.clone(), entry: None }));
+                    events.push(removal(EventKind::Expire, name.clone()));
                 }
-                let entry_then = Some(entry.clone());
-                events.push((keyspace, Event { kind: EventKind::Put, key, entry: entry_then }));
+                let (keyspace, key) = name;
+                let put = Event { kind: EventKind::Put, key, entry: Some(entry.clone()) };
+                events.push((keyspace, put));
                 OperationResult::Put(entry)
             }
         }
@@ -357,8 +193,7 @@ impl Spec {
         let mut events = Vec::new();
         for (_, name) in expired {
             self.entries.remove(&name);
-            let (keyspace, key) = name;
-            events.push((keyspace, Event { kind: EventKind::Expire, key, entry: None }));
+            events.push(removal(EventKind::Expire, name));
         }
         events
     }
@@ -426,13 +261,20 @@ impl Spec {
     /// # Errors
     /// `INVALID` if they are no longer all known, or the version is of another epoch.
     pub fn changes_after(&self, version: Version) -> Result<Vec<Revision>, Refusal> {
-        let too_late = Err(Refusal::new(ErrorKind::Invalid));
-        let Version::Numbered { epoch, revision } = version else { return too_late };
-        let is_known = revision >= self.revision - self.history.len() as u64;
-        if epoch != self.epoch || !is_known || revision > self.revision {
-            return too_late;
+        let known = self.history.len() as u64;
+        match version {
+            Version::Numbered { epoch, revision }
+                if epoch == self.epoch
+                    && revision <= self.revision
+                    && self.revision - revision <= known =>
+            {
+                let later = self.history.iter().skip((known - (self.revision - revision)) as usize);
+                Ok(later.cloned().collect())
+            }
+            Version::Numbered { .. } | Version::Unversioned => {
+                Err(Refusal::new(ErrorKind::Invalid))
+            }
         }
-        Ok(self.history.iter().filter(|change| change.number > revision).cloned().collect())
     }
 
     /// The number of live entries.
@@ -495,6 +337,23 @@ impl Spec {
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stored {
+    value: Value,
+    version: Version,
+    deadline: Option<UnixMillis>,
+}
+
+impl Stored {
+    fn is_expired(&self, now: UnixMillis) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+}
+
+fn removal(kind: EventKind, (keyspace, key): Name) -> (Keyspace, Event) {
+    (keyspace, Event { kind, key, entry: None })
+}
+
 fn to_entry(key: &Key, stored: &Stored) -> Entry {
     Entry {
         key: key.clone(),
@@ -502,14 +361,6 @@ fn to_entry(key: &Key, stored: &Stored) -> Entry {
         version: stored.version,
         expires_at: stored.deadline,
     }
-}
-
-fn operation_bytes(operation: &Operation) -> usize {
-    let value = match operation {
-        Operation::Put { value, .. } => encoded_bytes(value),
-        Operation::Delete { .. } | Operation::Check { .. } => 0,
-    };
-    operation.key().as_str().len() + value
 }
 
 /// Keys count with their keyspace and the byte that separates the two.

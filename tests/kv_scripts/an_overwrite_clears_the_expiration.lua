@@ -1,0 +1,7 @@
+kv:put("k", "old", {expirationTtl = 5})
+kv:put("k", "new")
+advance(100)
+print(kv:get("k"), select(2, kv:getWithMetadata("k")).expiration)
+kv:put("k", "newer", {expirationTtl = 5})
+advance(5)
+print(kv:get("k"))
