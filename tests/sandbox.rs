@@ -353,6 +353,51 @@ async fn a_limit_is_told_with_its_value_and_ends_the_sandbox() {
     assert_eq!(sandbox.run("after", b"return 1", []).await.unwrap_err(), error);
 }
 
+/// The table of `docs/sandbox.md`, as `library.function`.
+fn documented() -> Vec<String> {
+    let rows = include_str!("../docs/sandbox.md").lines();
+    let rows = rows.skip_while(|line| *line != "| library | functions |").skip(2);
+    let mut names = Vec::new();
+    for row in rows.take_while(|line| line.starts_with('|')) {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [library, functions] = cells[..] else { panic!("not two cells: {row}") };
+        let prefix = match library.trim_matches('`') {
+            "global" => String::new(),
+            library => {
+                names.push(library.to_owned());
+                format!("{library}.")
+            }
+        };
+        names.extend(functions.split('`').skip(1).step_by(2).map(|name| format!("{prefix}{name}")));
+    }
+    names.extend(["errors", "json", "time"].map(str::to_owned));
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn what_there_is_is_documented() {
+    let engine = engine().await;
+    let mut sandbox = Sandbox::open(&engine, SandboxOptions::default()).unwrap();
+    let script = b"
+        local names, libraries = {}, {}
+        for _, name in ipairs{'coroutine', 'math', 'os', 'string', 'table', 'utf8'} do
+          libraries[_G[name]] = name .. '.'
+        end
+        for name, value in pairs(_G) do
+          names[#names + 1] = name
+          if libraries[value] then
+            for field in pairs(value) do names[#names + 1] = libraries[value] .. field end
+          end
+        end
+        return names";
+    let names = sandbox.eval("names", script, []).await.unwrap().unwrap();
+    let names = names.as_table().unwrap().array().iter().map(|name| name.as_str().unwrap());
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, documented());
+}
+
 #[tokio::test]
 async fn limits_that_make_no_sense_are_refused() {
     let engine = engine().await;

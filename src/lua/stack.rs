@@ -57,11 +57,10 @@ impl Stack {
         Self { thread, frames }
     }
 
-    /// What it holds.
+    /// About what it holds.
     pub(super) fn bytes(&self) -> usize {
         let frames = self.frames.iter();
-        let frames = frames.map(|f| size_of::<Frame>() + f.source.len() + f.name.len());
-        self.thread.len() + frames.sum::<usize>()
+        frames.map(|f| size_of::<Frame>() + f.source.len() + f.name.as_str().len()).sum()
     }
 
     /// Appends the frames to a text, each on a line of its own.

@@ -81,7 +81,7 @@ fn keep_only(table: &Table, names: &[&str]) -> mlua::Result<()> {
     Ok(())
 }
 
-/// Takes away what only the engine's modules needed, once they are installed.
+/// Takes away what only the engine's modules needed, once they are installed: `coroutine.close`.
 pub(super) fn finish(lua: &Lua) -> mlua::Result<()> {
     lua.globals().raw_get::<Table>("coroutine")?.raw_remove("close")
 }
@@ -90,7 +90,7 @@ pub(super) fn finish(lua: &Lua) -> mlua::Result<()> {
 const LOADED_MODULES: &str = "_LOADED";
 
 /// Everything of Lua's own that scripts find. `docs/sandbox.md` lists it too.
-pub(super) const ALLOWED: &[(&str, &[&str])] = &[
+const ALLOWED: &[(&str, &[&str])] = &[
     (
         "_G",
         &[
@@ -122,10 +122,7 @@ pub(super) const ALLOWED: &[(&str, &[&str])] = &[
             "xpcall",
         ],
     ),
-    (
-        "coroutine",
-        &["close", "create", "isyieldable", "resume", "running", "status", "wrap", "yield"],
-    ),
+    ("coroutine", &["create", "isyieldable", "resume", "running", "status", "wrap", "yield"]),
     (
         "math",
         &[

@@ -43,7 +43,7 @@ use crate::limits::{
 use crate::registry::Plimsoll;
 use crate::value::Value;
 
-use run::{LimitErrors, Run, first_value};
+use run::{LimitErrors, Run, Script, first_value};
 
 /// Where printed text goes.
 type PrintFn = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -192,10 +192,9 @@ impl Sandbox {
         if let Some(error) = &self.ended_by {
             return Err(error.clone());
         }
+        let arguments = arguments.into_iter().collect();
         let run = Run {
-            name: format!("@{name}"),
-            source: checked(source)?,
-            arguments: arguments.into_iter().collect(),
+            script: Script { name: format!("@{name}"), source: checked(source)?, arguments },
             deadline: Instant::now() + self.time,
             interrupt: self.interrupt.clone(),
             limit_errors: self.limit_errors.clone(),

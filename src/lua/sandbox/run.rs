@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mlua::chunk::ChunkMode;
-use mlua::{IntoLua, Lua, MultiValue, Value as LuaValue};
+use mlua::{Lua, MultiValue, Value as LuaValue};
 
 use super::SandboxOptions;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,17 +13,22 @@ use crate::lua::errors::describe_raw;
 use crate::lua::interrupt::Interrupt;
 use crate::lua::memory::{is_memory_error, is_mlua_memory_error};
 use crate::lua::script::{Thrown, run_stoppable};
-use crate::lua::value::{self, Purpose, Push};
+use crate::lua::value::{self, Purpose};
 use crate::value::Value;
 
 /// A script on its way to its thread.
 pub(super) struct Run {
-    pub(super) name: String,
-    pub(super) source: Vec<u8>,
-    pub(super) arguments: Vec<Value>,
+    pub(super) script: Script,
     pub(super) deadline: Instant,
     pub(super) interrupt: Interrupt,
     pub(super) limit_errors: LimitErrors,
+}
+
+/// What is run.
+pub(super) struct Script {
+    pub(super) name: String,
+    pub(super) source: Vec<u8>,
+    pub(super) arguments: Vec<Value>,
 }
 
 impl Run {
@@ -33,29 +38,31 @@ impl Run {
         lua: &Lua,
         convert: fn(&Lua, MultiValue) -> Result<T>,
     ) -> Result<T> {
-        let running = self.interrupt.run(self.call(lua));
-        match tokio::time::timeout_at(self.deadline.into(), running).await {
+        let Self { script, deadline, interrupt, limit_errors } = self;
+        let running = interrupt.run(script.call(lua));
+        match tokio::time::timeout_at(deadline.into(), running).await {
             Err(_elapsed) => {
-                self.interrupt.stop(self.limit_errors.time.clone());
-                Err(self.limit_errors.time.clone())
+                interrupt.stop(limit_errors.time.clone());
+                Err(limit_errors.time)
             }
             Ok(Err(stopped)) => Err(stopped),
             Ok(Ok(Ok(values))) => convert(lua, values),
             Ok(Ok(Err(thrown))) if is_out_of_memory(&thrown) => {
-                self.interrupt.stop(self.limit_errors.memory.clone());
-                Err(self.limit_errors.memory.clone())
+                interrupt.stop(limit_errors.memory.clone());
+                Err(limit_errors.memory)
             }
             Ok(Ok(Err(thrown))) => Err(script_error(&thrown)),
         }
     }
+}
 
-    async fn call(&self, lua: &Lua) -> Result<MultiValue, Thrown> {
+impl Script {
+    async fn call(self, lua: &Lua) -> Result<MultiValue, Thrown> {
         // Text only: Lua trusts bytecode blindly.
-        let chunk = lua.load(&*self.source).set_name(&*self.name).set_mode(ChunkMode::Text);
+        let chunk = lua.load(self.source).set_name(self.name).set_mode(ChunkMode::Text);
         let chunk = chunk.into_function()?;
-        let arguments = self.arguments.iter().map(|argument| Push(argument).into_lua(lua));
-        let arguments = arguments.collect::<mlua::Result<_>>()?;
-        run_stoppable(lua, chunk, arguments).await
+        let arguments = self.arguments.into_iter().map(|value| value::into_lua(lua, value));
+        run_stoppable(lua, chunk, arguments.collect::<mlua::Result<_>>()?).await
     }
 }
 
