@@ -126,3 +126,27 @@ pub const POSTGRES_CONNECTIONS_MAX: usize = 1_000;
 
 /// Most statements that a connection to PostgreSQL keeps prepared; eleven for each table.
 pub const POSTGRES_STATEMENTS_MAX: usize = 256;
+
+/// Memory limit of a sandbox that sets none, in bytes.
+pub const SANDBOX_MEMORY_BYTES_DEFAULT: usize = 64 << 20;
+
+/// Least memory limit of a sandbox, in bytes: Lua's libraries and the modules have to fit.
+pub const SANDBOX_MEMORY_BYTES_MIN: usize = 1 << 20;
+
+/// Time limit of a sandbox that sets none, in milliseconds.
+pub const SANDBOX_TIME_MS_DEFAULT: u64 = 5_000;
+
+/// How long after its time limit the host waits for a script to stop, in milliseconds.
+pub const SANDBOX_GRACE_MS: u64 = 1_000;
+
+/// Largest source of a script in a sandbox, in bytes: nothing can stop the compiler.
+pub const SANDBOX_SOURCE_BYTES_MAX: usize = 256 << 10;
+
+/// Longest pattern of `string.find` and its like in a sandbox, in bytes.
+pub const SANDBOX_PATTERN_BYTES_MAX: usize = 64 << 10;
+
+/// Most arguments after the format of `string.format` in a sandbox.
+pub const SANDBOX_FORMAT_ARGUMENTS_MAX: usize = 64;
+
+/// Longest format of `os.date` in a sandbox, in bytes.
+pub const SANDBOX_DATE_FORMAT_BYTES_MAX: usize = 256;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -9,6 +10,7 @@ use clap_complete::Shell;
 
 use crate::json;
 use crate::policy::Actor;
+use crate::registry::parse_duration;
 use crate::value::Value;
 
 /// A formally tested key-value engine.
@@ -105,6 +107,25 @@ fn parse_meta(argument: &str) -> Result<(String, Value), String> {
     }
 }
 
+/// Reads a number of bytes: `65536`, `64KiB`, `64MiB`, `1GiB`.
+fn parse_bytes(argument: &str) -> Result<usize, String> {
+    let digits = argument.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = argument.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "KiB" => 10,
+        "MiB" => 20,
+        "GiB" => 30,
+        _ => return Err("write a number of bytes, such as 64MiB".to_owned()),
+    };
+    let number: usize = number.parse().map_err(|_| "write a number of bytes, such as 64MiB")?;
+    number.checked_mul(1 << shift).ok_or_else(|| "more than there can be".to_owned())
+}
+
+fn parse_time(argument: &str) -> Result<Duration, String> {
+    parse_duration(argument).map_err(|error| error.message().to_owned())
+}
+
 /// How results are printed and values are read.
 #[derive(Debug, Args)]
 pub struct FormatArgs {
@@ -118,6 +139,19 @@ pub struct FormatArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+
+    /// Trust the script with nothing but the stores: no files, no system, limited memory and time,
+    /// no KV
+    #[arg(long)]
+    pub sandbox: bool,
+
+    /// The memory that a script in a sandbox may take [default: 64MiB]
+    #[arg(long, value_name = "BYTES", requires = "sandbox", value_parser = parse_bytes)]
+    pub memory: Option<usize>,
+
+    /// The time that a script in a sandbox may take, waiting included [default: 5s]
+    #[arg(long, value_name = "DURATION", requires = "sandbox", value_parser = parse_time)]
+    pub time: Option<Duration>,
 
     /// The script
     #[arg(value_hint = ValueHint::FilePath)]
@@ -280,6 +314,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   plimsoll run script.lua
   plimsoll run --config plimsoll.yaml script.lua --flag-of-the-script value
+  plimsoll run --sandbox --memory 16MiB --time 500ms untrusted.lua
 
 In the script:
   local store = require(\"store\")
@@ -290,6 +325,16 @@ In the script:
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn bytes_are_read_with_their_unit() {
+        for (text, bytes) in [("0", 0), ("7B", 7), ("64KiB", 65_536), ("3MiB", 3 << 20)] {
+            assert_eq!(super::parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "MiB", "64 MiB", "64MB", "-1", "1.5GiB", "99999999999GiB"] {
+            assert!(super::parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_definition_is_consistent() {

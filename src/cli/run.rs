@@ -4,17 +4,22 @@
 //! `time`, and the global `KV`. `require` also looks in the script's folder. An uncaught error, or a chunk that returns
 //! `nil, err`, ends with the message and its stack on standard error and exit code 1; `os.exit`
 //! keeps its code.
+//!
+//! With `--sandbox` the script runs in a [`Sandbox`]: it has no files, no `require` of files, no
+//! `os.exit` and no `KV`.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::path::Path;
 
 use super::args::RunArgs;
 use super::{Exit, namespaces, open};
 use crate::error::Error;
 use crate::lua::mlua::{self, Function, Lua, MultiValue, Table, Value};
-use crate::lua::{install, install_kv, run_script};
+use crate::lua::{Sandbox, SandboxOptions, install, install_kv, run_script};
 use crate::namespaces::Namespaces;
 use crate::registry::Plimsoll;
+use crate::value;
 
 /// Runs a script to its end.
 pub async fn run(args: RunArgs) -> Exit {
@@ -29,6 +34,11 @@ pub async fn run(args: RunArgs) -> Exit {
         Ok(engine) => engine,
         Err(error) => return error.into(),
     };
+    if args.sandbox {
+        let ended = run_in_sandbox(&engine, &args, &source).await;
+        engine.close().await;
+        return ended.unwrap_or_else(Exit::from);
+    }
     let namespaces = match namespaces(&engine) {
         Ok(namespaces) => namespaces,
         Err(error) => return error.into(),
@@ -44,6 +54,33 @@ pub async fn run(args: RunArgs) -> Exit {
         Ok(_) => Exit::Done,
         Err(message) => Exit::ScriptFailed(message),
     }
+}
+
+/// Runs a script that is not trusted.
+async fn run_in_sandbox(engine: &Plimsoll, args: &RunArgs, source: &[u8]) -> Result<Exit, Error> {
+    let mut options = SandboxOptions::default().print(|text| {
+        // A reader that has gone away is no error: it has read enough.
+        let _ = std::io::stdout().lock().write_all(text);
+    });
+    if let Some(memory_bytes) = args.memory {
+        options = options.memory_bytes(memory_bytes);
+    }
+    if let Some(time) = args.time {
+        options = options.time(time);
+    }
+    let mut sandbox = Sandbox::open(engine, options)?;
+    let lua = sandbox.lua().expect("nothing has run yet");
+    set_arguments(lua, &args.script, &args.arguments)
+        .map_err(|error| Error::invalid(format!("the arguments are too large: {error}")))?;
+    let arguments = args.arguments.iter().map(|argument| argument.as_encoded_bytes().into());
+    let name = args.script.display().to_string();
+    let ended = sandbox.run(&name, without_shebang(source), arguments).await;
+    Ok(ended.map_or_else(script_failed, |()| Exit::Done))
+}
+
+fn script_failed(error: Error) -> Exit {
+    let stack = error.detail("stack").and_then(value::Value::as_str).unwrap_or_default();
+    Exit::ScriptFailed(format!("{error}{stack}"))
 }
 
 /// The script as a function, and its arguments.
@@ -62,9 +99,8 @@ fn load(
     Ok((chunk, arguments))
 }
 
-/// Sets `arg`, the path of `require` and `os.exit`; answers the arguments of the chunk.
-fn prepare(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Result<MultiValue> {
-    let globals = lua.globals();
+/// Sets `arg`; answers the arguments of the chunk.
+fn set_arguments(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Result<MultiValue> {
     let arg = lua.create_table()?;
     arg.raw_set(0, lua.create_string(script.as_os_str().as_encoded_bytes())?)?;
     let mut values = MultiValue::new();
@@ -73,8 +109,13 @@ fn prepare(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Result<Mul
         arg.raw_set(position + 1, &argument)?;
         values.push_back(Value::String(argument));
     }
-    globals.raw_set("arg", arg)?;
+    lua.globals().raw_set("arg", arg)?;
+    Ok(values)
+}
 
+/// Sets `arg`, the path of `require` and `os.exit`; answers the arguments of the chunk.
+fn prepare(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Result<MultiValue> {
+    let globals = lua.globals();
     let folder = script.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.map_or(".".to_owned(), |folder| folder.display().to_string());
     let package: Table = globals.raw_get("package")?;
@@ -83,7 +124,7 @@ fn prepare(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Result<Mul
 
     let os: Table = globals.raw_get("os")?;
     os.raw_set("exit", exit_function(lua)?)?;
-    Ok(values)
+    set_arguments(lua, script, arguments)
 }
 
 /// `os.exit`. Lua's own may close the state while the host is still inside it.

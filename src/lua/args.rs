@@ -11,7 +11,7 @@ use super::errors::type_of;
 use super::value::{self, Purpose};
 use crate::entry::{Condition, Key, ListQuery, Operation, PutOptions, Ttl, Version};
 use crate::error::{Error, Result};
-use crate::limits::PAGE_ITEMS_MAX;
+use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_MAX};
 use crate::store::{StoreHandle, WatchQuery};
 use crate::value::Value;
 
@@ -110,7 +110,11 @@ pub(super) fn watch_query(argument: &LuaValue) -> Result<WatchQuery, Refusal> {
     let mut query = WatchQuery::default();
     each_option(argument, |name, value| {
         match name {
-            "prefix" => query.prefix = bytes(name, value)?,
+            "prefix" => {
+                query.prefix = bytes(name, value)?;
+                // No key is longer: what follows changes nothing, and would be kept.
+                query.prefix.truncate(KEY_BYTES_MAX + 1);
+            }
             "after" => query.after = Some(version(name, value)?),
             _ => return Ok(false),
         }
@@ -224,7 +228,11 @@ pub(super) fn each_option(
             _ => false,
         };
         if !is_known {
-            let name = name.to_string()?;
+            let name = match &name {
+                LuaValue::String(name) => name.to_string_lossy(),
+                LuaValue::Integer(name) => name.to_string(),
+                name => type_of(name),
+            };
             return Err(Error::invalid(format!("unknown option {name:?}")).into());
         }
     }

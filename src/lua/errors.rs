@@ -15,7 +15,7 @@ use mlua::{AnyUserData, Lua, LuaString, MetaMethod, Table, UserDataFields, Value
 
 use super::call::{Calls, Refusal, Style, Values, done};
 use super::stack::Stack;
-use super::value;
+use super::{memory, value};
 use crate::error::{Details, Error, ErrorKind, Result};
 
 /// The Rust part of an error object.
@@ -46,6 +46,31 @@ struct Context {
     stack: Stack,
 }
 
+impl ErrorObject {
+    fn into_userdata(self, lua: &Lua) -> mlua::Result<AnyUserData> {
+        let bytes = self.bytes();
+        let userdata = lua.create_any_userdata(self)?;
+        memory::charge(lua, &userdata, bytes)?;
+        Ok(userdata)
+    }
+
+    /// About what it holds beside itself.
+    fn bytes(&self) -> usize {
+        let message = match &self.origin {
+            Origin::Engine(error) => error.message().len() + ENGINE_ERROR_BYTES,
+            Origin::Script { message, .. } => message.len(),
+        };
+        let contexts = self
+            .contexts
+            .iter()
+            .map(|context| size_of::<Context>() + context.message.len() + context.stack.bytes());
+        message + self.stack.bytes() + contexts.sum::<usize>()
+    }
+}
+
+/// About what the details of an engine error take.
+const ENGINE_ERROR_BYTES: usize = 512;
+
 const KIND_SLOT: usize = 1;
 const DETAILS_SLOT: usize = 2;
 
@@ -69,7 +94,7 @@ pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
 pub fn object(lua: &Lua, error: Error) -> mlua::Result<LuaValue> {
     let origin = Origin::Engine(error);
     let object = ErrorObject { origin, contexts: Vec::new(), stack: Stack::capture(lua) };
-    Ok(LuaValue::UserData(lua.create_any_userdata(object)?))
+    Ok(LuaValue::UserData(object.into_userdata(lua)?))
 }
 
 /// The engine error behind an error object, wrapped or not; none for errors that scripts made and
@@ -92,6 +117,14 @@ pub fn describe(value: &LuaValue) -> String {
             String::from_utf8_lossy(&stack_text(userdata).unwrap_or_default()).into_owned()
         }
         _ => value.to_string().unwrap_or_else(|_| value.type_name().to_owned()),
+    }
+}
+
+/// As [`describe`], without calling any metamethod.
+pub(super) fn describe_raw(value: &LuaValue) -> String {
+    match value {
+        LuaValue::Table(_) => "the error is a table".to_owned(),
+        value => describe(value),
     }
 }
 
@@ -222,13 +255,14 @@ fn stack_text(this: &AnyUserData) -> mlua::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// What `tostring` answers for any value.
+/// What an error, a string or a number says; of anything else its type, because `__tostring` is
+/// not called from here.
 fn text_of(lua: &Lua, value: &LuaValue) -> mlua::Result<Vec<u8>> {
     match value {
         LuaValue::UserData(this) if this.is::<ErrorObject>() => text(this),
         value => match lua.coerce_string(value.clone())? {
             Some(string) => Ok(string.as_bytes().to_vec()),
-            None => Ok(value.to_string()?.into_bytes()),
+            None => Ok(type_of(value).into_bytes()),
         },
     }
 }
@@ -256,7 +290,7 @@ fn new(lua: &Lua, (first, second): (LuaValue, LuaValue)) -> Result<Values, Refus
     let (kind, given_kind) = normalized(given.kind);
     let origin = Origin::Script { message, kind, retryable: given.retryable };
     let object = ErrorObject { origin, contexts: Vec::new(), stack: Stack::capture(lua) };
-    let userdata = lua.create_any_userdata(object)?;
+    let userdata = object.into_userdata(lua)?;
     if let Some(kind) = given_kind {
         userdata.set_nth_user_value(KIND_SLOT, kind)?;
     }
@@ -348,7 +382,7 @@ fn wrap(lua: &Lua, (inner, message): (LuaValue, LuaValue)) -> Result<Values, Ref
         }
     };
     object.contexts.push(Context { message, stack });
-    let userdata = lua.create_any_userdata(object)?;
+    let userdata = object.into_userdata(lua)?;
     if let Some((kind, details)) = user_values {
         userdata.set_nth_user_value(KIND_SLOT, kind)?;
         userdata.set_nth_user_value(DETAILS_SLOT, details)?;

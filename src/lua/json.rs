@@ -7,6 +7,7 @@ use mlua::{Lua, Table, Value as LuaValue};
 
 use super::call::{Calls, Refusal, Style, Values, done};
 use super::errors::type_of;
+use super::memory;
 use super::value::{self, Purpose};
 use crate::error::{Error, Result};
 use crate::json;
@@ -23,7 +24,13 @@ pub(super) fn module(lua: &Lua, calls: &Calls) -> mlua::Result<Table> {
 fn encode(lua: &Lua, value: LuaValue) -> Result<Values, Refusal> {
     let text = match value {
         LuaValue::Nil => "null".to_owned(),
-        value => json::to_text("value", &value::from_lua("value", &value, ENCODE)?)?,
+        value => {
+            let bytes_max = memory::transient_bytes_max(lua, JSON_BYTES_MAX);
+            json::to_text(
+                "value",
+                &value::from_lua("value", &value, Purpose { bytes_max, ..ENCODE })?,
+            )?
+        }
     };
     done(LuaValue::String(lua.create_string(text)?))
 }
@@ -33,7 +40,13 @@ fn decode(lua: &Lua, text: LuaValue) -> Result<Values, Refusal> {
         let what = type_of(&text);
         return Err(Error::invalid(format!("json.decode takes a string, not {what}")).into());
     };
-    match json::parse(&text.as_bytes())? {
+    let text = text.as_bytes();
+    let bytes_max = memory::transient_bytes_max(lua, usize::MAX);
+    if text.len() > bytes_max {
+        let message = format!("the text has {} bytes, the limit here is {bytes_max}", text.len());
+        return Err(Error::invalid(message).with_detail("limit", bytes_max).into());
+    }
+    match json::parse(&text)? {
         Some(value) => done(value::into_lua(lua, value)?),
         None => done(LuaValue::Nil),
     }

@@ -56,8 +56,11 @@ mod args;
 mod call;
 mod errors;
 mod handle;
+mod interrupt;
 mod json;
+mod memory;
 mod namespaces;
+mod sandbox;
 mod script;
 mod stack;
 mod store;
@@ -75,6 +78,8 @@ use crate::store::StoreHandle;
 
 use call::Calls;
 pub use errors::{describe, engine_error, object as error_value};
+pub use interrupt::Interrupt;
+pub use sandbox::{Sandbox, SandboxOptions};
 pub use script::run_script;
 
 /// Adds the modules `store`, `errors`, `json` and `time`; all but `store` are globals too.
@@ -139,6 +144,7 @@ pub fn install_kv(lua: &Lua, namespaces: &Namespaces) -> mlua::Result<()> {
 
 /// The functions of `glue.lua`, with the types that calls need.
 fn calls(lua: &Lua) -> mlua::Result<Calls> {
+    script::keep_xpcall(lua)?;
     Calls::install(lua, |calls| {
         errors::register(lua)?;
         handle::register(lua, calls)?;
@@ -152,5 +158,10 @@ fn calls(lua: &Lua) -> mlua::Result<Calls> {
 /// # Errors
 /// If Lua is out of memory.
 pub fn handle_value(lua: &Lua, handle: StoreHandle) -> mlua::Result<Value> {
-    Ok(Value::UserData(lua.create_any_userdata(handle)?))
+    let userdata = lua.create_any_userdata(handle)?;
+    memory::charge(lua, &userdata, HANDLE_BYTES)?;
+    Ok(Value::UserData(userdata))
 }
+
+/// About what a handle holds: its id and what it knows of its store.
+const HANDLE_BYTES: usize = 512;

@@ -13,6 +13,7 @@ use super::args;
 use super::call::{Calls, Refusal, Style, Values, run};
 use super::errors::type_of;
 use super::json::ENCODE;
+use super::memory;
 use super::value;
 use crate::error::{Error, Result};
 use crate::json;
@@ -55,7 +56,10 @@ fn namespace_to_lua(lua: &Lua, namespace: Namespace, methods: Table) -> mlua::Re
     metatable.raw_set("__metatable", TYPE_NAME)?;
     let to_string = lua.create_function(move |lua, _: LuaValue| lua.create_string(&shown))?;
     metatable.raw_set(MetaMethod::ToString.name(), to_string)?;
-    metatable.raw_set(NAMESPACE_FIELD, lua.create_any_userdata(namespace)?)?;
+    let bytes = namespace.name().len();
+    let userdata = lua.create_any_userdata(namespace)?;
+    memory::charge(lua, &userdata, 2 * bytes)?;
+    metatable.raw_set(NAMESPACE_FIELD, userdata)?;
     let table = lua.create_table()?;
     table.set_metatable(Some(metatable))?;
     Ok(LuaValue::Table(table))

@@ -57,6 +57,12 @@ impl Stack {
         Self { thread, frames }
     }
 
+    /// About what it holds.
+    pub(super) fn bytes(&self) -> usize {
+        let frames = self.frames.iter();
+        frames.map(|f| size_of::<Frame>() + f.source.len() + f.name.as_str().len()).sum()
+    }
+
     /// Appends the frames to a text, each on a line of its own.
     pub(super) fn write(&self, text: &mut String) {
         for frame in &self.frames {

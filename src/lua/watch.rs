@@ -17,6 +17,7 @@ use super::args::{self, This};
 use super::call::{Calls, Refusal, Style, Values, done, run};
 use super::errors::type_of;
 use super::handle::entry_to_lua;
+use super::memory;
 use crate::entry::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Watch;
@@ -108,7 +109,9 @@ fn open(lua: &Lua, (this, options): (This, LuaValue)) -> Result<Values, Refusal>
     let handle = args::open(&this)?;
     let query = args::watch_query(&options)?;
     run(lua, Style::READ, async move { handle.watch(&query).await }, |lua, watch| {
-        Ok(LuaValue::UserData(lua.create_any_userdata(Stream::new(watch))?))
+        let userdata = lua.create_any_userdata(Stream::new(watch))?;
+        memory::charge(lua, &userdata, STREAM_BYTES)?;
+        Ok(LuaValue::UserData(userdata))
     })
 }
 
@@ -152,3 +155,6 @@ fn change_to_lua(lua: &Lua, change: Change) -> mlua::Result<Table> {
     table.raw_set("events", events)?;
     Ok(table)
 }
+
+/// About what a stream holds.
+const STREAM_BYTES: usize = 1 << 10;
