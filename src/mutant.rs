@@ -2,8 +2,8 @@
 //!
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
-//! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`, and
-//! `tests/access_mutants.rs` to those in `ACCESS`.
+//! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
+//! `tests/access_mutants.rs` to those in `ACCESS`, and `tests/kv_mutants.rs` to those in `KV`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -16,7 +16,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, set};
+pub use switch::{ACCESS, ALL, KV, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -71,6 +71,18 @@ mod switch {
         "what no policy allows is allowed",
     ];
 
+    /// The mutants of namespaces.
+    pub const KV: &[&str] = &[
+        "cursor starts at its name",
+        "entry is present at its expiration",
+        "expiration is rounded down",
+        "expiration order keeps an overwritten one",
+        "full page is the last",
+        "page is longer than its limit",
+        "past expiration is rounded into the future",
+        "ttl of zero lasts to the end of the second",
+    ];
+
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -83,6 +95,7 @@ mod switch {
         let known = name.map(|name| {
             *ALL.iter()
                 .chain(ACCESS)
+                .chain(KV)
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
         });
@@ -90,7 +103,8 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        debug_assert!(ALL.contains(&name) || ACCESS.contains(&name), "{name:?} is not listed");
+        let lists = [ALL, ACCESS, KV];
+        debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }
 }

@@ -4,11 +4,16 @@
 //! A block has the globals `store`, `errors`, `json`, `time` and `cache` (the store app:cache). A
 //! line `<!-- kinds: memory -->` before it names the kinds of store that it is about. Below a line
 //! `<!-- actor: ann -->` it runs as this actor, with the configuration that the page shows last.
+//! Those of `lua-kv.md` run on every backend of namespaces instead, with `KV`, `errors`, `json` and
+//! `kv` (a namespace).
 #![cfg(feature = "lua")]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/host.rs"]
 mod host;
+#[cfg(feature = "sql")]
+#[path = "support/kv_host.rs"]
+mod kv_host;
 
 use std::fmt;
 use std::fs;
@@ -117,8 +122,8 @@ fn expected(code: &str) -> String {
 #[tokio::test]
 async fn every_lua_block_runs_and_prints_what_it_says() {
     let mut ran = 0;
-    for path in documents() {
-        for block in blocks_of(&path) {
+    for path in documents().iter().filter(|path| !path.ends_with(KV_DOCUMENT)) {
+        for block in blocks_of(path) {
             for run in &block.runs {
                 let place = format!("{} with {run}", block.place);
                 let host = run.host().await;
@@ -134,3 +139,28 @@ async fn every_lua_block_runs_and_prints_what_it_says() {
     }
     assert!(ran > 20, "only {ran} blocks ran");
 }
+
+#[cfg(feature = "sql")]
+#[tokio::test]
+async fn every_lua_block_about_kv_runs_on_every_backend_and_prints_what_it_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(KV_DOCUMENT);
+    let mut ran = 0;
+    for block in blocks_of(&path) {
+        for kind in kv_host::KvKind::ALL {
+            let place = format!("{} on {}", block.place, kind.name());
+            let host = kv_host::KvHost::new(kind).await;
+            host.try_run("kv = KV.namespace('example')").await.unwrap();
+            let ended = host.lua.load(&block.code).set_name("=doc").exec_async().await;
+            ended.unwrap_or_else(|error| panic!("{place}: {error}"));
+            let said = expected(&block.code);
+            if !said.is_empty() {
+                assert_eq!(host.printed(), said, "{place}");
+            }
+            ran += 1;
+        }
+    }
+    assert!(ran > 30, "only {ran} blocks ran");
+}
+
+/// Its blocks are about namespaces, not about stores.
+const KV_DOCUMENT: &str = "lua-kv.md";

@@ -4,7 +4,8 @@
 
 use plimsoll::error::{Error, ErrorKind, Outcome};
 use plimsoll::lua::mlua::Lua;
-use plimsoll::namespaces::PutOptions;
+use plimsoll::namespaces::{PutOptions, Query};
+use plimsoll::policy::Actor;
 use plimsoll::registry::{Config, LoadOptions, Plimsoll};
 use plimsoll::value::Value;
 use tempfile::TempDir;
@@ -146,4 +147,55 @@ async fn a_full_store_says_so() {
     let error = namespace.put(b"b", "v", PutOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Some(Outcome::None)));
     namespace.put(b"a", "w", PutOptions::default()).await.unwrap();
+}
+
+/// Policies see the store and its keys: `6e73` is `ns`.
+#[tokio::test]
+async fn policies_hold_for_namespaces_too() {
+    let entries = format!(
+        "{STORE}{KV}
+  - name: readers
+    kind: security.policy
+    policy:
+      effect: allow
+      actions: [store.get, store.key.get, store.key.list]
+      resources: app:deployments
+      conditions:
+        - {{field: actor.id, operator: exists}}
+  - name: writers
+    kind: security.policy
+    groups: [writers]
+    policy: {{effect: allow, actions: store.key.*, resources: app:deployments}}
+  - name: secrets
+    kind: security.policy
+    policy:
+      effect: deny
+      actions: store.key.*
+      resources: \"*\"
+      conditions:
+        - {{field: key, operator: matches, value: \"^6e73/secret\"}}
+        - {{field: actor.id, operator: ne, value: root}}
+"
+    );
+    let engine = Plimsoll::open(parse(&entries).unwrap()).await.unwrap();
+    let namespace = async |actor: Actor| {
+        engine.as_actor(actor).namespaces().unwrap().namespace(b"ns").await.unwrap()
+    };
+    let root = namespace(Actor::new("root").with_group("writers")).await;
+    for key in ["public", "secret:1", "secret:2", "zebra"] {
+        root.put(key.as_bytes(), "v", PutOptions::default()).await.unwrap();
+    }
+    let ann = namespace(Actor::new("ann")).await;
+    assert!(ann.get(b"public").await.unwrap().is_some());
+    let page = ann.list(&Query::new().limit(2.0).unwrap()).await.unwrap();
+    let names: Vec<_> = page.keys.iter().map(|row| &row.name[..]).collect();
+    assert_eq!((names, page.is_complete()), (vec![&b"public"[..], b"zebra"], true));
+    for error in [
+        ann.get(b"secret:1").await.unwrap_err(),
+        ann.put(b"public", "w", PutOptions::default()).await.unwrap_err(),
+        ann.delete(b"public").await.unwrap_err(),
+        namespace(Actor::new("")).await.get(b"public").await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    }
 }

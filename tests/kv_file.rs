@@ -180,11 +180,8 @@ async fn get_error(namespace: &Namespace) -> Error {
     namespace.get(b"empty").await.unwrap_err()
 }
 
-#[tokio::test]
-async fn whatever_a_file_holds_is_readable_and_listable() {
-    let long = "k".repeat(5_000);
-    let fixture = Fixture::existing();
-    let other = fixture.other_program();
+/// Rows of every form that the schema lets other programs write.
+fn insert_whatever(other: &Connection, long: &str) {
     other
         .execute_batch(&format!(
             "INSERT INTO kv VALUES
@@ -211,9 +208,19 @@ async fn whatever_a_file_holds_is_readable_and_listable() {
             NOW + 1,
         ))
         .unwrap();
+}
+
+/// A row as it must be read: value, metadata, expiration.
+type Expected<'a> = (&'a [u8], Option<&'a [u8]>, Option<i64>);
+
+#[tokio::test]
+async fn whatever_a_file_holds_is_readable_and_listable() {
+    let long = "k".repeat(5_000);
+    let fixture = Fixture::existing();
+    insert_whatever(&fixture.other_program(), &long);
     let namespace = fixture.namespace(b"ns").await;
     let far = i64::try_from(NOW + 1).unwrap();
-    let expected: BTreeMap<&[u8], (&[u8], Option<&[u8]>, Option<i64>)> = BTreeMap::from([
+    let expected: BTreeMap<&[u8], Expected<'_>> = BTreeMap::from([
         (&b""[..], (&b"text value"[..], None, None)),
         (b"integer", (b"42", None, None)),
         (b"float", (b"1.5", None, None)),
@@ -384,6 +391,29 @@ async fn a_locked_file_is_unavailable_until_it_is_unlocked() {
     other.execute_batch("COMMIT").unwrap();
     put(&namespace, "k", "w").await.unwrap();
     assert_eq!(get(&namespace, b"k").await.unwrap(), b"w");
+}
+
+/// On one thread: a call that blocked the runtime would keep the lock from ever being released.
+#[tokio::test(flavor = "current_thread")]
+async fn a_call_that_waits_for_a_lock_lets_others_go_on() {
+    let fixture = Fixture::existing();
+    let backend = SqliteNamespaces::with_busy_timeout(fixture.path(), Duration::from_secs(5));
+    let clock = Arc::new(ManualClock::new(UnixMillis(NOW * 1_000)));
+    let namespace = Namespaces::new(backend, clock).namespace(b"ns").await.unwrap();
+    let other = fixture.other_program();
+    for round in 0..3 {
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let (read, written, deleted, ()) = tokio::join!(
+            namespace.get(b"absent"),
+            put(&namespace, "k", "v"),
+            namespace.delete(b"other"),
+            async {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                other.execute_batch("COMMIT").unwrap();
+            }
+        );
+        assert_eq!((read, written, deleted), (Ok(None), Ok(()), Ok(())), "{round}");
+    }
 }
 
 #[tokio::test]

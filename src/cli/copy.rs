@@ -23,7 +23,7 @@ use crate::json;
 use crate::limits::PAGE_ITEMS_MAX;
 use crate::namespaces::{Cursor, Expiry, Namespace, Namespaces, PutOptions, Query, Record};
 use crate::registry::Plimsoll;
-use crate::store::{Backend, StoreHandle, WallClock};
+use crate::store::{StoreHandle, WallClock};
 use crate::value::{Encoded, Value};
 
 /// Copies, or tells what would be copied.
@@ -44,7 +44,7 @@ pub async fn copy(args: CopyArgs) -> Answer {
         done: Done { cursor: args.after.clone(), ..Done::default() },
     };
     if !args.dry_run {
-        copy.to.warn_if_volatile(&engine).await?;
+        copy.to.warn_if_volatile(&engine).await;
     }
     let result = copy.run(&args.prefix).await;
     if let Some(namespaces) = namespaces {
@@ -217,16 +217,14 @@ impl End {
         }
     }
 
-    async fn warn_if_volatile(&self, engine: &Plimsoll) -> Result<()> {
+    async fn warn_if_volatile(&self, engine: &Plimsoll) {
         match self {
             Self::Namespace(_) => kv::warn_if_volatile(engine).await,
-            Self::Store(store) => {
-                if store.info()?.backend == Backend::Memory {
-                    let id = store.id();
-                    output::warning(&format!("{id} is in memory: the copy ends with this process"));
-                }
-                Ok(())
+            Self::Store(store) if kv::is_volatile(store) => {
+                let id = store.id();
+                output::warning(&format!("{id} is in memory: the copy ends with this process"));
             }
+            Self::Store(_) => {}
         }
     }
 

@@ -8,7 +8,7 @@ use crate::json;
 use crate::limits::KV_VALUE_BYTES_MAX;
 use crate::namespaces::{Cursor, Expiry, Namespace, Namespaces, PutOptions, Query};
 use crate::registry::Plimsoll;
-use crate::store::Backend;
+use crate::store::{Backend, StoreHandle};
 
 /// The namespace that an argument names; none if it names a store.
 pub fn namespace_of(target: &str) -> Option<&str> {
@@ -31,18 +31,22 @@ pub fn check_unambiguous(engine: &Plimsoll, namespace: &str) -> Result<(), Error
 }
 
 /// Says what a write is worth if the namespaces are kept in a store in memory.
-pub async fn warn_if_volatile(engine: &Plimsoll) -> Result<(), Error> {
+pub async fn warn_if_volatile(engine: &Plimsoll) {
     let Some(entry) = engine.config().kv() else {
-        return Ok(());
+        return;
     };
-    let store = engine.store(entry.store().as_str()).await?;
-    if store.info()?.backend == Backend::Memory {
+    let store = engine.store(entry.store().as_str()).await;
+    if store.is_ok_and(|store| is_volatile(&store)) {
         let id = entry.store();
         output::warning(&format!(
             "KV is kept in {id}, in memory: what is written ends with this process"
         ));
     }
-    Ok(())
+}
+
+/// Whether a store is gone with this process.
+pub fn is_volatile(store: &StoreHandle) -> bool {
+    store.backend() == Backend::Memory
 }
 
 /// An open namespace, and what to close after the operation.
@@ -110,7 +114,7 @@ pub async fn put(namespace: &str, at: &KeyArgs, args: &ValueArgs) -> Answer {
         json::parse(&value).map_err(|error| error.context("the value of --json"))?;
     }
     let session = Session::open(&at.config, namespace).await?;
-    warn_if_volatile(&session.engine).await?;
+    warn_if_volatile(&session.engine).await;
     session.namespace.put(at.key.as_bytes(), value, options).await?;
     session.close().await;
     Ok(Exit::Done)

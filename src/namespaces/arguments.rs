@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::clock::UnixMillis;
 use crate::error::{Error, Result};
 use crate::limits::{KV_PAGE_KEYS_DEFAULT, KV_PAGE_KEYS_MAX};
+use crate::mutant::mutant;
 
 /// What a put says beside key and value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,8 +71,15 @@ impl Expiry {
         let expiration = match self.0 {
             Kind::Never => return Some(None),
             // Judged as it was given: rounding up must not bring a past time into the future.
-            Kind::At(seconds) if seconds <= now.as_seconds() => return None,
-            Kind::After(0.0) => return None,
+            Kind::At(seconds)
+                if seconds <= now.as_seconds()
+                    && !mutant!("past expiration is rounded into the future") =>
+            {
+                return None;
+            }
+            Kind::After(0.0) if !mutant!("ttl of zero lasts to the end of the second") => {
+                return None;
+            }
             Kind::At(seconds) => whole(seconds),
             Kind::After(seconds) => {
                 // 0.3 s must be 300 ms although 0.3 * 1000 is a little more.
@@ -87,6 +95,9 @@ impl Expiry {
 /// The least integer that is not below a float.
 #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
 fn whole(float: f64) -> i64 {
+    if mutant!("expiration is rounded down") {
+        return float as i64;
+    }
     float.ceil() as i64
 }
 

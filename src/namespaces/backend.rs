@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use crate::clock::UnixMillis;
 use crate::error::Result;
+use crate::mutant::mutant;
 
 /// What a backend will answer.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -114,7 +115,8 @@ pub struct Batch {
 #[must_use]
 pub fn is_present(expiration: Option<i64>, now: UnixMillis) -> bool {
     let now_seconds = i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX);
-    expiration.is_none_or(|expiration| now_seconds < expiration)
+    let slack = i64::from(mutant!("entry is present at its expiration"));
+    expiration.is_none_or(|expiration| now_seconds < expiration.saturating_add(slack))
 }
 
 /// The answer of a backend that never waits.

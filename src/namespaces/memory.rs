@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::backend::{Answer, Backend, Batch, Range, Record, Row, is_present, ready};
 use crate::clock::UnixMillis;
 use crate::limits::REMOVALS_MAX;
+use crate::mutant::mutant;
 
 /// Namespaces in memory.
 #[derive(Debug, Default)]
@@ -89,6 +90,7 @@ impl Backend for Memory {
             return ready(Ok(Batch::default()));
         };
         let start = match &range.after {
+            Some(after) if mutant!("cursor starts at its name") => Bound::Included(&after[..]),
             Some(after) if *after >= range.prefix => Bound::Excluded(&after[..]),
             _ => Bound::Included(&range.prefix[..]),
         };
@@ -122,7 +124,9 @@ impl State {
         if records.is_empty() {
             self.namespaces.remove(namespace);
         }
-        if let Some((key, Record { expiration: Some(expiration), .. })) = removed {
+        if let Some((key, Record { expiration: Some(expiration), .. })) = removed
+            && !mutant!("expiration order keeps an overwritten one")
+        {
             self.expirations.remove(&(expiration, Bytes::copy_from_slice(namespace), key));
         }
     }

@@ -36,6 +36,7 @@ use crate::limits::{
     KV_KEY_BYTES_MAX, KV_METADATA_BYTES_MAX, KV_NAMESPACE_BYTES_MAX, KV_PAGE_BYTES_MAX,
     KV_VALUE_BYTES_MAX,
 };
+use crate::mutant::mutant;
 
 pub use arguments::{Cursor, Expiry, PutOptions, Query};
 pub use backend::{Answer, Backend, Batch, Range, Record, Row, is_present, ready};
@@ -188,7 +189,7 @@ impl Namespace {
     /// A backend may answer in batches, and with expired rows among them: the page goes on until it
     /// is full and another present entry is seen, or nothing is left.
     async fn list_at(&self, query: &Query, now: UnixMillis) -> Result<Page> {
-        let limit = query.keys_max();
+        let limit = query.keys_max() + usize::from(mutant!("page is longer than its limit"));
         let mut page = Page { keys: Vec::new(), cursor: None };
         let mut bytes = 0;
         let mut range = Range {
@@ -204,7 +205,8 @@ impl Namespace {
                     continue;
                 }
                 if page.keys.len() >= limit || bytes >= KV_PAGE_BYTES_MAX {
-                    page.cursor = page.keys.last().map(|last| Cursor::after(&last.name));
+                    let last = page.keys.last().filter(|_| !mutant!("full page is the last"));
+                    page.cursor = last.map(|last| Cursor::after(&last.name));
                     return Ok(page);
                 }
                 bytes += row.name.len() + row.metadata.as_ref().map_or(0, Bytes::len);

@@ -1,7 +1,7 @@
 //! Lua states with the global `KV`, for every backend of namespaces there is.
 //!
-//! Time stands still unless a script calls `advance(seconds)`; `now()` tells it, in seconds. A host
-//! in real time has the clock of the machine instead. The including test has `mod host` too.
+//! Time stands still unless a script calls `advance(seconds)`; `now()` tells it, in seconds. The
+//! including test has `mod host` too.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses what it needs")]
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use plimsoll::sql::{
     Identifier, SqlClock, SqliteDatabase, SqliteFile, SqliteNamespaces, SqliteOptions, Synchronous,
 };
 use plimsoll::store::{
-    BoundStore, MemoryOptions, MemoryStore, SqlOptions, SqlStore, Store, StoreHandle, WallClock,
+    BoundStore, MemoryOptions, MemoryStore, SqlOptions, SqlStore, Store, StoreHandle,
 };
 use tempfile::TempDir;
 
@@ -55,15 +55,8 @@ pub struct KvFixture {
 
 impl KvFixture {
     pub async fn new(kind: KvKind) -> Self {
-        let clock = ManualClock::new(START);
-        Self::on(kind, clock.clone(), Arc::new(clock)).await
-    }
-
-    pub async fn in_real_time(kind: KvKind) -> Self {
-        Self::on(kind, ManualClock::new(START), Arc::new(WallClock::new())).await
-    }
-
-    async fn on(kind: KvKind, manual: ManualClock, clock: Arc<dyn Clock>) -> Self {
+        let manual = ManualClock::new(START);
+        let clock: Arc<dyn Clock> = Arc::new(manual.clone());
         let folder = tempfile::tempdir().unwrap();
         let (backend, store): (Arc<dyn Backend>, _) = match kind {
             KvKind::Memory => (Arc::new(Memory::new()), None),
@@ -113,14 +106,7 @@ pub struct KvHost {
 
 impl KvHost {
     pub async fn new(kind: KvKind) -> Self {
-        Self::with(KvFixture::new(kind).await)
-    }
-
-    pub async fn in_real_time(kind: KvKind) -> Self {
-        Self::with(KvFixture::in_real_time(kind).await)
-    }
-
-    fn with(fixture: KvFixture) -> Self {
+        let fixture = KvFixture::new(kind).await;
         let lua = Lua::new();
         plimsoll::lua::install_kv(&lua, &fixture.namespaces).unwrap();
         let printed = Arc::new(Mutex::new(Vec::new()));
