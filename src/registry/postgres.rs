@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::fields::{Fields, Given};
 use super::problem::Refusal;
 use crate::limits::POSTGRES_CONNECTIONS_MAX;
+use crate::sql::postgres::TIMEOUT_MAX;
 use crate::sql::{Password, PoolOptions, PostgresOptions, RootCertificates, SslMode};
 
 /// Reads the fields of a `db.sql.postgres`; none if one that is required was reported.
@@ -145,6 +146,3 @@ fn file(given: &Given<'_>, folder: &Path) -> Result<PathBuf, Refusal> {
     }
     Ok(folder.join(path))
 }
-
-/// The longest wait for a connection, and for a statement.
-const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use plimsoll::clock::{ManualClock, UnixMillis};
 use plimsoll::entry::ListQuery;
 use plimsoll::error::{Error, ErrorKind, Outcome};
+use plimsoll::limits::POSTGRES_ACCESSES_MAX;
 use plimsoll::registry::{Config, LoadOptions, Plimsoll};
 use plimsoll::sql::{Password, PoolOptions, PostgresDatabase, PostgresOptions, SqlClock, SslMode};
 use plimsoll::store::{SqlOptions, SqlStore, StoreHandle};
@@ -156,14 +157,19 @@ async fn what_is_no_server_is_an_error_within_the_connect_timeout() {
     assert_down(&error, None);
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 
+    // The call from above is still in line; then a web server, and one whose messages have no length.
+    let answers = [&b""[..], b"HTTP/1.1 400 Bad Request\r\n\r\n", b"R\0\0\0\0"];
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let _ = std::io::Write::write_all(&mut &stream, b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        for (stream, answer) in listener.incoming().flatten().zip(answers) {
+            let _ = std::io::Write::write_all(&mut &stream, answer);
         }
     });
     let patient = PostgresOptions { connect_timeout: Duration::from_secs(20), ..silent };
-    let error = PostgresDatabase::open(patient).check().await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal), "{error}");
+    for (kind, field) in [(ErrorKind::Unavailable, None), (ErrorKind::Invalid, Some("port"))] {
+        let error = PostgresDatabase::open(patient.clone()).check().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert_eq!(error.detail("field"), field.map(Into::into).as_ref(), "{error}");
+    }
 }
 
 /// Has a write wait for a lock; answers the write, the lock, and the server's process for it.
@@ -310,6 +316,40 @@ async fn a_pool_that_is_exhausted_says_so_in_time() {
     other.batch_execute("COMMIT").await.unwrap();
     assert_eq!(write.await.unwrap(), Ok(()));
     store.set("other", 1, None).await.unwrap();
+}
+
+/// More calls than there is room for are refused at once, and the others are not disturbed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_beyond_the_limit_are_refused_at_once() {
+    let Some(fixture) = Fixture::available() else { return };
+    let options = PostgresOptions {
+        pool: PoolOptions { max_open: 2, max_idle: 2, max_lifetime: None },
+        connect_timeout: Duration::from_secs(60),
+        statement_timeout: Duration::from_secs(60),
+        ..fixture.postgres_options()
+    };
+    let store = fixture.open(PostgresDatabase::open(options), fixture.options()).await.unwrap();
+    let (write, other, _) = blocked_write(&fixture, &store).await;
+    let calls: Vec<_> = (0..POSTGRES_ACCESSES_MAX + 10)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.set("k", "after", None).await })
+        })
+        .collect();
+    fixture.eventually("some are refused", || {
+        calls.iter().filter(|call| call.is_finished()).count() >= 11
+    });
+    other.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(write.await.unwrap(), Ok(()));
+    let mut refused = 0;
+    for call in calls {
+        if let Err(error) = call.await.unwrap() {
+            assert_down(&error, Some(Outcome::None));
+            assert_eq!(error.detail("limit"), Some(&POSTGRES_ACCESSES_MAX.into()), "{error}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 11, "one was there before");
 }
 
 #[tokio::test]

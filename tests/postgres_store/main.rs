@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use plimsoll::clock::{ManualClock, UnixMillis};
 use plimsoll::entry::{ListQuery, Ttl};
 use plimsoll::error::Result;
+use plimsoll::policy::Rights;
 use plimsoll::sql::{Identifier, PostgresDatabase, PostgresOptions, SqlClock};
 use plimsoll::store::{SqlOptions, SqlStore, StoreHandle};
 
@@ -111,6 +112,12 @@ impl Fixture {
     /// The store on the seed's names, with the bound clock.
     async fn store(&self) -> StoreHandle {
         self.open(self.database(), self.options()).await.expect("opens")
+    }
+
+    /// The same, for an actor with some rights.
+    async fn store_with_rights(&self, rights: Rights) -> StoreHandle {
+        let store = SqlStore::open(self.database(), self.options()).await.expect("opens");
+        StoreHandle::with_rights("app:records", store, rights)
     }
 
     async fn open(

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use plimsoll::entry::ListQuery;
 use plimsoll::limits::{PAGE_BYTES_MAX, PAGE_ITEMS_MAX, VALUE_BYTES_MAX};
+use plimsoll::policy::{
+    Actor, Effect, Field, Operand, Operator, Pattern, Policies, Policy, PolicyCondition,
+};
 use plimsoll::store::StoreHandle;
 use plimsoll::value::Encoded;
 use proptest::prelude::*;
@@ -121,6 +124,45 @@ async fn a_page_ends_at_its_item_limit_and_at_4_mib() {
     assert_eq!((page.items.len(), page.has_more), (PAGE_ITEMS_MAX, true));
     let page = store.list(&ListQuery::new()).await.unwrap();
     assert_eq!((page.items.len(), page.has_more), (100, true));
+}
+
+/// Who may read only some keys gets them all, in full pages, whatever lies between them.
+#[tokio::test]
+async fn a_restricted_reader_gets_full_pages_of_what_may_be_read() {
+    let Some(fixture) = Fixture::available() else { return };
+    fixture.run(
+        "WITH RECURSIVE n(i) AS (SELECT 10000 UNION ALL SELECT i + 1 FROM n WHERE i < 15000) \
+         INSERT INTO kv_store SELECT CAST(i AS TEXT), '1', NULL FROM n; \
+         UPDATE kv_store SET value = 'no value' WHERE key NOT LIKE '%77'",
+    );
+    let all = || vec![Pattern::parse("*").unwrap()];
+    let field = Field::parse("key").unwrap();
+    let ends = Operand::One("77$".into());
+    let condition = PolicyCondition::new(field, Operator::Matches, ends).unwrap();
+    let policies: Policies = [
+        Policy::new(Effect::Allow, vec![Pattern::parse("store.key.list").unwrap()], all()),
+        Policy::new(Effect::Allow, all(), all()).with_condition(condition),
+    ]
+    .into_iter()
+    .collect();
+    let store = fixture.store_with_rights(policies.rights(&Actor::new("ann"), "app:records")).await;
+    for limit in [1, 7, 50, 100] {
+        let mut readable = Vec::new();
+        let mut page = store.list(&ListQuery::new().limit(limit)).await.unwrap();
+        while page.has_more {
+            assert_eq!(page.items.len(), limit, "full, until the last");
+            readable.append(&mut page.items);
+            page = store.list(&ListQuery::new().after(page.cursor).limit(limit)).await.unwrap();
+        }
+        readable.append(&mut page.items);
+        let keys: Vec<_> = readable.iter().map(|entry| entry.key.to_string()).collect();
+        let expected: Vec<_> = (100..150).map(|i| format!("{i}77")).collect();
+        assert_eq!(keys, expected, "limit {limit}");
+    }
+    let page = store.list(&ListQuery::new().prefix("149").limit(1)).await.unwrap();
+    assert_eq!((page.items.len(), page.has_more), (1, false));
+    let page = store.list(&ListQuery::new().prefix("1500")).await.unwrap();
+    assert_eq!((page.items.len(), page.has_more, page.cursor.as_str()), (0, false, ""));
 }
 
 /// Keys over an alphabet in which case, wildcards and cut characters matter.

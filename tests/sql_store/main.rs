@@ -15,6 +15,7 @@ use std::time::Duration;
 use plimsoll::clock::{ManualClock, UnixMillis};
 use plimsoll::entry::{ListQuery, Ttl};
 use plimsoll::error::Result;
+use plimsoll::policy::Rights;
 use plimsoll::sql::{Identifier, SqlClock, SqliteDatabase, SqliteFile, SqliteOptions};
 use plimsoll::store::{SqlOptions, SqlStore, StoreHandle};
 use tempfile::TempDir;
@@ -95,6 +96,12 @@ impl Fixture {
     /// The same, on the patient database.
     async fn patient_store(&self) -> StoreHandle {
         self.open(self.patient_database(), self.options()).await.expect("opens")
+    }
+
+    /// The same, for an actor with some rights.
+    async fn store_with_rights(&self, rights: Rights) -> StoreHandle {
+        let store = SqlStore::open(self.database(), self.options()).await.expect("opens");
+        StoreHandle::with_rights("app:records", store, rights)
     }
 
     async fn open(

@@ -11,6 +11,7 @@
 //!    means the same. Announced after that, or not at all, it leaves the outcome unknown.
 
 use std::error::Error as _;
+use std::io;
 
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
@@ -180,6 +181,11 @@ impl Failure {
             Cause::Lost(reason) => {
                 Error::unavailable(format!("the connection to {database} was lost: {reason}"))
             }
+            Cause::Protocol(reason) if self.stage == Stage::Connecting => Error::invalid(format!(
+                "port: what answers for {database} is no PostgreSQL server: {reason}; correct host \
+                 and port"
+            ))
+            .with_detail("field", "port"),
             Cause::Protocol(reason) => Error::internal(format!("{database}: {reason}")),
             Cause::Tls(reason) => config_error("sslmode", database, &reason),
             Cause::Canceled => Error::timeout(format!(
@@ -227,9 +233,10 @@ fn transport_cause(error: &tokio_postgres::Error) -> Cause {
     let Some(source) = error.source() else {
         return Cause::Protocol(error.to_string());
     };
-    let Some(io) = source.downcast_ref::<std::io::Error>() else {
-        // What is left are TLS that the server has not, and passwords that it did not get.
-        return match error.to_string().contains("TLS") {
+    let is_handshake = error.to_string().contains("TLS");
+    let Some(io) = source.downcast_ref::<io::Error>() else {
+        // What is left are TLS that the server has not, and a password that it did not get.
+        return match is_handshake {
             true => Cause::Tls(source.to_string()),
             false => Cause::Server {
                 code: SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
@@ -238,11 +245,12 @@ fn transport_cause(error: &tokio_postgres::Error) -> Cause {
             },
         };
     };
-    let inner = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(tls) => Cause::Tls(tls.to_string()),
-        None if io.kind() == std::io::ErrorKind::InvalidInput => Cause::Tls(io.to_string()),
-        None => Cause::Lost(io.to_string()),
+    let is_refused = io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    let is_nonsense = matches!(io.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+    match (is_handshake, is_refused || is_nonsense) {
+        (true, true) => Cause::Tls(io.to_string()),
+        (false, true) => Cause::Protocol(io.to_string()),
+        (_, false) => Cause::Lost(io.to_string()),
     }
 }
 

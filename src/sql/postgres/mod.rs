@@ -13,7 +13,8 @@
 //!
 //! The caller's contract:
 //! 1. A call ends: waiting for a connection with `connect_timeout`, the statement with
-//!    `statement_timeout` and a little more for its cancellation.
+//!    `statement_timeout` and, where it has to be canceled, another `connect_timeout`; all of it
+//!    twice where `access` repeats it.
 //! 2. A write is one statement, which is its own transaction, answered after its commit.
 //! 3. An error of a write says what became of it; `failure` tells how that is known.
 //! 4. Whoever drops the future of a write may find it applied or not, never half.
@@ -58,7 +59,7 @@ use crate::limits::{POSTGRES_ACCESSES_MAX, REMOVALS_MAX};
 use crate::policy::Rights;
 use crate::value::Value;
 
-pub use options::{Password, PoolOptions, PostgresOptions, RootCertificates, SslMode};
+pub use options::{Password, PoolOptions, PostgresOptions, RootCertificates, SslMode, TIMEOUT_MAX};
 
 /// A PostgreSQL database.
 pub struct PostgresDatabase {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::limits::POSTGRES_CONNECTIONS_MAX;
+
 /// How a PostgreSQL database is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresOptions {
@@ -20,7 +22,8 @@ pub struct PostgresOptions {
     pub password: Option<Password>,
     /// Whether the connection is encrypted, and whom it trusts.
     pub ssl_mode: SslMode,
-    /// How long a call may wait for a connection: for a free one, or for a new one.
+    /// How long a call may wait for a connection: for a free one, or for a new one. A day at most,
+    /// like the next.
     pub connect_timeout: Duration,
     /// How long a statement may run.
     pub statement_timeout: Duration,
@@ -54,7 +57,18 @@ impl PostgresOptions {
     pub fn is_unix_socket(&self) -> bool {
         self.host.starts_with('/')
     }
+
+    /// The same, with what no pool and no timer takes cut to what they take.
+    pub(super) fn within_limits(mut self) -> Self {
+        self.pool.max_open = self.pool.max_open.clamp(1, POSTGRES_CONNECTIONS_MAX);
+        self.connect_timeout = self.connect_timeout.min(TIMEOUT_MAX);
+        self.statement_timeout = self.statement_timeout.min(TIMEOUT_MAX);
+        self
+    }
 }
+
+/// The longest wait for a connection, and for a statement.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// As errors name the database.
 impl fmt::Display for PostgresOptions {
@@ -108,7 +122,7 @@ pub struct RootCertificates(pub PathBuf);
 /// How many connections a database is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
-    /// Most connections at once; further calls wait.
+    /// Most connections at once, 1 to [`POSTGRES_CONNECTIONS_MAX`]; further calls wait.
     pub max_open: usize,
     /// Most connections that are kept while nobody uses them.
     pub max_idle: usize,
@@ -133,5 +147,16 @@ mod tests {
         let options = PostgresOptions { password, ..PostgresOptions::new("db", "app", "me") };
         let shown = format!("{options} {options:?} {options:#?}");
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn options_are_cut_to_what_the_pool_takes() {
+        let pool = PoolOptions { max_open: 0, max_idle: 0, max_lifetime: Some(Duration::MAX) };
+        let (connect_timeout, statement_timeout) = (Duration::MAX, Duration::MAX);
+        let options = PostgresOptions::new("db", "app", "me");
+        let options = PostgresOptions { pool, connect_timeout, statement_timeout, ..options };
+        let cut = options.within_limits();
+        assert_eq!((cut.pool.max_open, cut.connect_timeout), (1, TIMEOUT_MAX));
+        assert_eq!(cut.statement_timeout, TIMEOUT_MAX);
     }
 }

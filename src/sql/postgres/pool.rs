@@ -3,7 +3,7 @@
 //! Invariants:
 //! 1. Connections in use and idle ones together are never more than `max_open`: a new one is made
 //!    only under a permit, and while none is idle; a connection is put back before its permit is.
-//!    The permit of one that is given up is kept until the server knows.
+//!    The permit of one that is given up in use is kept until the server knows.
 //! 2. A connection is put back only by [`Lease::finish`]. One that failed in any way that may have
 //!    harmed it, or whose user is gone in the middle of a statement, is closed, and the statement
 //!    canceled.
@@ -32,6 +32,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(options: PostgresOptions) -> Arc<Self> {
+        let options = options.within_limits();
         Arc::new(Self {
             connector: OnceLock::new(),
             permits: Arc::new(Semaphore::new(options.pool.max_open)),
