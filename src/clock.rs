@@ -32,6 +32,15 @@ impl fmt::Debug for UnixMillis {
     }
 }
 
+/// Seconds in whole milliseconds, rounded up, but without what the floats add: 0.3 s are 300 ms
+/// although 0.3 * 1000 is a little more. What "a little" is grows with the number: over months the
+/// next float is more than a nanosecond away.
+#[must_use]
+pub fn milliseconds_of(seconds: f64) -> f64 {
+    let exact = seconds * 1_000.0;
+    (exact - (exact * f64::EPSILON).max(1e-6)).ceil()
+}
+
 /// Tells the time. Implementations never go back.
 pub trait Clock: Send + Sync {
     /// The current instant.

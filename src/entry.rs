@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::clock::UnixMillis;
+use crate::clock::{UnixMillis, milliseconds_of};
 use crate::error::{Error, Result};
 use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TTL_MS_MAX};
 use crate::value::Value;
@@ -144,8 +144,7 @@ impl Ttl {
         if is_too_long {
             return Err(Self::too_long(&format!("{seconds} seconds")));
         }
-        // 0.3 s must be 300 ms although 0.3 * 1000 is a little more.
-        let milliseconds = (seconds * 1_000.0 - 1e-6).ceil();
+        let milliseconds = milliseconds_of(seconds);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -428,6 +427,7 @@ mod tests {
             (0.3, Some(300)),
             (1e-9, Some(1)),
             (0.0015, Some(2)),
+            (2_175_889_505.241, Some(2_175_889_505_241)),
             (3_155_760_000.0, Some(TTL_MS_MAX)),
         ] {
             let ttl = Ttl::from_seconds(seconds).expect("in range");

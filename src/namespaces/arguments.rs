@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::clock::UnixMillis;
+use crate::clock::{UnixMillis, milliseconds_of};
 use crate::error::{Error, Result};
 use crate::limits::{KV_PAGE_KEYS_DEFAULT, KV_PAGE_KEYS_MAX};
 use crate::mutant::mutant;
@@ -82,8 +82,7 @@ impl Expiry {
             }
             Kind::At(seconds) => whole(seconds),
             Kind::After(seconds) => {
-                // 0.3 s must be 300 ms although 0.3 * 1000 is a little more.
-                let ms = whole(seconds * 1_000.0 - 1e-6).max(1).unsigned_abs();
+                let ms = whole(milliseconds_of(seconds)).max(1).unsigned_abs();
                 let deadline = now.after(ms).0.div_ceil(1_000);
                 i64::try_from(deadline).unwrap_or(i64::MAX)
             }

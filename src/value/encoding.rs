@@ -211,10 +211,11 @@ fn decode_table(reader: &mut Reader, depth: usize) -> Result<Table, DecodeError>
         previous = Some(key.clone());
         table.insert(key, value);
     }
-    if table.array().len() == array_length {
+    // A key that continues the array part moves there; one that is in it replaces its value.
+    if table.array().len() == array_length && table.other().len() == other_length {
         Ok(table)
     } else {
-        Err(reader.error("an array part as long as possible"))
+        Err(reader.error("keys that are not of the array part"))
     }
 }
 
@@ -298,6 +299,7 @@ mod tests {
             &[5, 2, b'a'],
             &[6, 0, 1, 3, 2, 1],    // key 1 outside the array part
             &[6, 1, 1, 1, 3, 4, 1], // key 2 after an array of one
+            &[6, 1, 1, 1, 3, 2, 1], // key 1 beside an array of one
             &[6, 0, 2, 5, 1, b'b', 1, 5, 1, b'a', 1], // keys out of order
             &[6, 0, 2, 5, 1, b'a', 1, 5, 1, b'a', 1], // a key twice
             &[6, 0, 1, 4, 0x3f, 0xf0, 0, 0, 0, 0, 0, 0, 1], // the float key 1.0
