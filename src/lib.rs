@@ -40,6 +40,11 @@ pub mod check;
 pub mod kv;
 pub mod namespaces;
 pub mod policy;
+pub mod storage;
+
+// Floor 2: protocols without IO.
+#[cfg(feature = "raft")]
+pub mod raft;
 
 // Floor 3: adapters.
 #[cfg(feature = "store")]

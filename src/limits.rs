@@ -150,3 +150,39 @@ pub const SANDBOX_FORMAT_ARGUMENTS_MAX: usize = 64;
 
 /// Longest format of `os.date` in a sandbox, in bytes.
 pub const SANDBOX_DATE_FORMAT_BYTES_MAX: usize = 256;
+
+/// Most requests that wait at a Raft node; one more is refused.
+pub const RAFT_REQUESTS_MAX: usize = 4_096;
+
+/// Most steps of a Raft node that wait to be durable.
+pub const RAFT_PERSISTS_MAX: usize = 8;
+
+/// Bytes of entries in one message of a Raft leader; a larger entry travels alone.
+pub const RAFT_MESSAGE_BYTES_MAX: u64 = 1 << 20;
+
+/// Most messages with entries under way from a Raft leader to one member.
+pub const RAFT_INFLIGHT_MESSAGES_MAX: usize = 64;
+
+/// Bytes of entries that a Raft leader has proposed and not committed; more proposals have to wait.
+pub const RAFT_UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of entries that a Raft node keeps in memory before it takes a snapshot.
+pub const RAFT_LOG_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of a snapshot in one message.
+pub const RAFT_CHUNK_BYTES: usize = 256 << 10;
+
+/// Most chunks of a snapshot under way to one member.
+pub const RAFT_CHUNKS_MAX: u64 = 4;
+
+/// Milliseconds after which a leader stamps the log while a deadline is pending.
+pub const RAFT_STAMP_PERIOD_MS: u64 = 10_000;
+
+/// Most founders of a cluster.
+pub const RAFT_FOUNDERS_MAX: usize = 64;
+
+/// Most members of a cluster, those without a vote included.
+pub const RAFT_MEMBERS_MAX: usize = 64;
+
+/// Entries by which a learner may be behind when it becomes a voter.
+pub const RAFT_PROMOTION_LAG_MAX: u64 = 1_024;

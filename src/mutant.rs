@@ -16,7 +16,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, KV, set};
+pub use switch::{ACCESS, ALL, KV, RAFT, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -83,6 +83,21 @@ mod switch {
         "ttl of zero lasts to the end of the second",
     ];
 
+    /// The mutants of the Raft node.
+    pub const RAFT: &[&str] = &[
+        "configuration missing in the snapshot",
+        "dropped read is not issued again",
+        "expiry by the local clock",
+        "leader forgets the last log time",
+        "leader's clock without the quorum",
+        "read at an old commit index",
+        "read context restarts",
+        "read without ReadIndex",
+        "removed node votes",
+        "stamps follow the wall clock",
+        "vote sent before it is durable",
+    ];
+
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -96,6 +111,7 @@ mod switch {
             *ALL.iter()
                 .chain(ACCESS)
                 .chain(KV)
+                .chain(RAFT)
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
         });
@@ -103,7 +119,7 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        let lists = [ALL, ACCESS, KV];
+        let lists = [ALL, ACCESS, KV, RAFT];
         debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }

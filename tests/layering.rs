@@ -21,6 +21,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("kv", 1),
     ("policy", 1),
     ("namespaces", 1),
+    ("storage", 1),
+    ("raft", 2),
     ("json", 3),
     ("sql", 3),
     ("store", 5),

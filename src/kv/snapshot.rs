@@ -113,7 +113,7 @@ fn decode_record(reader: &mut Reader, key: &QualifiedKey) -> Decoded<Record> {
     Ok(Record::new(key, value, version, deadline))
 }
 
-fn encode_version(writer: &mut Writer, version: Version) {
+pub(super) fn encode_version(writer: &mut Writer, version: Version) {
     let (epoch, revision) = match version {
         Version::Numbered { epoch, revision } => (epoch, revision),
         Version::Unversioned => unreachable!("the machine numbers every version"),
@@ -122,7 +122,7 @@ fn encode_version(writer: &mut Writer, version: Version) {
     writer.unsigned(revision);
 }
 
-fn decode_version(reader: &mut Reader) -> Decoded<Version> {
+pub(super) fn decode_version(reader: &mut Reader) -> Decoded<Version> {
     let epoch = reader.fixed("an epoch")?;
     Ok(Version::Numbered { epoch, revision: reader.unsigned("a revision")? })
 }

@@ -1,0 +1,212 @@
+//! Membership: who takes part, changed through the log by joint consensus.
+//!
+//! A leader proposes one change at a time, and refuses what would lose a quorum: the voters that it
+//! has heard lately must be a majority of the old configuration and of the new one. Adding goes
+//! through a learner, which is promoted once it has caught up. The leader does not remove itself: it
+//! hands leadership over first.
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use std::collections::BTreeSet;
+
+use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
+
+use super::Node;
+use super::apply::encode_origin;
+use crate::codec::{Reader, Writer};
+use crate::limits::{RAFT_MEMBERS_MAX, RAFT_PROMOTION_LAG_MAX};
+use crate::mutant::mutant;
+use crate::raft::clock::Voters;
+use crate::raft::message::{Body, Decline, Member};
+use crate::raft::request::{MemberChange, Origin};
+use crate::raft::state::{read_member, write_member};
+use crate::raft::{Now, RaftId};
+
+impl Node {
+    /// Proposes a change of the membership; returns its index and term.
+    pub(super) fn propose_change(
+        &mut self,
+        origin: Origin,
+        changes: &[MemberChange],
+    ) -> Result<(u64, u64), Decline> {
+        if !self.is_leader() {
+            return Err(Decline::NotLeader(self.leader()));
+        }
+        if self.raw.raft.has_pending_conf() || self.is_joint() {
+            return Err(Decline::Busy);
+        }
+        self.check_change(changes).map_err(Decline::Refused)?;
+        if changes.contains(&MemberChange::Remove(self.id)) {
+            if let Some(successor) = self.most_caught_up() {
+                self.raw.transfer_leader(successor.0);
+            }
+            return Err(Decline::Busy);
+        }
+        let change = to_conf_change(changes);
+        let proposed = self.raw.propose_conf_change(encode_origin(origin), change);
+        proposed.map_err(|_| Decline::Busy)?;
+        Ok((self.raw.raft.raft_log.last_index(), self.raw.raft.term))
+    }
+
+    /// Why a change must not be made, if so.
+    fn check_change(&self, changes: &[MemberChange]) -> Result<(), String> {
+        let before = self.voters();
+        let mut after = before.incoming.clone();
+        let mut named = BTreeSet::new();
+        let mut members = self.members.len();
+        for change in changes {
+            let id = change.id();
+            if !named.insert(id) {
+                return Err(format!("{id} is changed twice"));
+            }
+            match change {
+                MemberChange::AddLearner(_) if self.knows(id) => {
+                    return Err(format!("{id} is a member already"));
+                }
+                MemberChange::AddLearner(_) => members += 1,
+                MemberChange::Promote(_) if before.incoming.contains(&id) => {
+                    return Err(format!("{id} is a voter already"));
+                }
+                MemberChange::Promote(_) => {
+                    self.check_promotion(id)?;
+                    after.insert(id);
+                }
+                MemberChange::Remove(_) if !self.knows(id) => {
+                    return Err(format!("{id} is no member"));
+                }
+                MemberChange::Remove(_) => {
+                    after.remove(&id);
+                }
+            }
+        }
+        if changes.is_empty() {
+            return Err("there is nothing to change".to_owned());
+        }
+        if members > RAFT_MEMBERS_MAX {
+            return Err(format!("a cluster has at most {RAFT_MEMBERS_MAX} members"));
+        }
+        self.check_quorum(before.incoming, after)
+    }
+
+    fn check_promotion(&self, id: RaftId) -> Result<(), String> {
+        let Some(progress) = self.raw.raft.prs().get(id.0) else {
+            return Err(format!("{id} is no member: add it as a learner first"));
+        };
+        let lag = self.commit().saturating_sub(progress.matched);
+        if !progress.recent_active {
+            return Err(format!("{id} can't be reached"));
+        }
+        if lag > RAFT_PROMOTION_LAG_MAX {
+            return Err(format!("{id} is {lag} entries behind: it has to catch up first"));
+        }
+        Ok(())
+    }
+
+    /// The voters that can be reached must be a majority of the old configuration and of the new.
+    fn check_quorum(
+        &self,
+        before: BTreeSet<RaftId>,
+        after: BTreeSet<RaftId>,
+    ) -> Result<(), String> {
+        if after.is_empty() {
+            return Err("a cluster needs a voter".to_owned());
+        }
+        let reached: BTreeSet<_> = before
+            .union(&after)
+            .copied()
+            .filter(|id| *id == self.id || self.is_active(*id))
+            .collect();
+        let (have, wanted) = (after.intersection(&reached).count(), after.len() / 2 + 1);
+        if (Voters { incoming: before, outgoing: after }).has_quorum(&reached) {
+            Ok(())
+        } else {
+            Err(format!(
+                "it would lose the quorum: {have} of {wanted} needed voters can be reached"
+            ))
+        }
+    }
+
+    fn is_active(&self, id: RaftId) -> bool {
+        self.raw.raft.prs().get(id.0).is_some_and(|progress| progress.recent_active)
+    }
+
+    pub(super) fn is_joint(&self) -> bool {
+        !self.raw.store().conf().voters_outgoing.is_empty()
+    }
+
+    /// A joint phase ends by itself; a leader that finds one open ends it.
+    pub(super) fn leave_joint(&mut self, _now: Now) {
+        if self.is_leader() && self.is_joint() && !self.raw.raft.has_pending_conf() {
+            // Refused now, it is tried again at the next tick.
+            let _ = self.raw.propose_conf_change(Vec::new(), ConfChangeV2::default());
+        }
+    }
+
+    /// After a change was applied: keeps the members and their addresses in step.
+    pub(super) fn follow_members(&mut self, change: &ConfChangeV2) {
+        for member in decode_members(&change.context) {
+            self.members.insert(member.id, member);
+        }
+        let leaving: Vec<_> = self.members.keys().copied().filter(|id| !self.knows(*id)).collect();
+        for id in leaving {
+            self.members.remove(&id);
+            self.is_removed |= id == self.id;
+        }
+    }
+
+    /// Tells one who asks for votes that it is no member.
+    pub(super) fn send_not_member(&mut self, to: RaftId, now: Now) {
+        self.transmit(to, Body::NotMember { index: self.applied }, now);
+    }
+
+    /// Someone who has applied as much as this node, or more, does not know it: it was removed.
+    pub(super) fn take_not_member(&mut self, index: u64) {
+        if index >= self.applied && !mutant!("removed node votes") {
+            self.is_removed = true;
+        }
+    }
+}
+
+impl MemberChange {
+    /// Whom it is about.
+    #[must_use]
+    pub const fn id(&self) -> RaftId {
+        match self {
+            Self::AddLearner(member) => member.id,
+            Self::Promote(id) | Self::Remove(id) => *id,
+        }
+    }
+}
+
+fn to_conf_change(changes: &[MemberChange]) -> ConfChangeV2 {
+    let single = |change: &MemberChange| {
+        let kind = match change {
+            MemberChange::AddLearner(_) => ConfChangeType::AddLearnerNode,
+            MemberChange::Promote(_) => ConfChangeType::AddNode,
+            MemberChange::Remove(_) => ConfChangeType::RemoveNode,
+        };
+        ConfChangeSingle { change_type: kind as i32, node_id: change.id().0 }
+    };
+    let added: Vec<_> = changes
+        .iter()
+        .filter_map(|change| match change {
+            MemberChange::AddLearner(member) => Some(member),
+            MemberChange::Promote(_) | MemberChange::Remove(_) => None,
+        })
+        .collect();
+    let mut writer = Writer::new();
+    writer.count(added.len());
+    for member in added {
+        write_member(&mut writer, member);
+    }
+    ConfChangeV2 {
+        transition: ConfChangeTransition::Auto as i32,
+        changes: changes.iter().map(single).collect(),
+        context: writer.finish().to_vec(),
+    }
+}
+
+fn decode_members(context: &[u8]) -> Vec<Member> {
+    let mut reader = Reader::new(bytes::Bytes::copy_from_slice(context));
+    let count = reader.count(10, "the number of members").unwrap_or(0);
+    (0..count).map_while(|_| read_member(&mut reader).ok()).collect()
+}

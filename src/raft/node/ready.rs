@@ -1,0 +1,158 @@
+//! What raft-rs hands out (`Ready`), moved to where it belongs: to the disk, to peers, to the machine.
+//!
+//! Several Readies are outstanding at a time. Each waits in line until it is durable; only then do
+//! the messages that it held back leave. A Ready without anything to write waits for those before it
+//! and for nothing else.
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+use raft::eraftpb::{Message, MessageType};
+use raft::{ReadState, Ready};
+
+use super::persist::{Persist, to_hard_state, to_stored};
+use super::snapshots::Whole;
+use super::{Node, Progress};
+use crate::limits::RAFT_PERSISTS_MAX;
+use crate::mutant::mutant;
+use crate::raft::message::Body;
+use crate::raft::{Now, RaftId};
+use crate::storage::Batch;
+
+/// A Ready that is not durable yet.
+#[derive(Debug)]
+pub(super) struct Outstanding {
+    number: u64,
+    /// Whether something of it must be made durable.
+    is_written: bool,
+    /// Whether term or vote change with it: nothing of that term may be said before.
+    changes_vote: bool,
+    /// What may be said once it is durable.
+    held: Vec<Message>,
+    /// The snapshot that takes the machine's place once it is durable.
+    snapshot: Option<Whole>,
+}
+
+impl Node {
+    /// Acknowledges that everything up to a number of [`Persist`] is durable.
+    pub fn handle_persisted(&mut self, number: u64, now: Now) {
+        if self.stopped.is_some() {
+            return;
+        }
+        self.acknowledge(number, now);
+        self.settle(now);
+    }
+
+    /// Moves one Ready of raft-rs, if there is one and room for it.
+    pub(super) fn take_ready(&mut self, now: Now) -> bool {
+        if self.stopped.is_some()
+            || self.outstanding.len() >= RAFT_PERSISTS_MAX
+            || !self.raw.has_ready()
+        {
+            return false;
+        }
+        let mut ready = self.raw.ready();
+        let mut at_once = ready.take_messages();
+        let mut held = ready.take_persisted_messages();
+        let read_states = ready.take_read_states();
+        let committed = ready.take_committed_entries();
+        let outstanding = self.keep(&mut ready);
+        let is_term_durable =
+            !outstanding.changes_vote && !self.outstanding.iter().any(|before| before.changes_vote);
+        if !is_term_durable && !mutant!("vote sent before it is durable") {
+            held.splice(0..0, std::mem::take(&mut at_once));
+        }
+        if mutant!("vote sent before it is durable") {
+            at_once.append(&mut held);
+        }
+        self.outstanding.push_back(Outstanding { held, ..outstanding });
+        self.raw.advance_append_async(ready);
+        for message in at_once {
+            self.send(message, now);
+        }
+        for ReadState { index, request_ctx } in read_states {
+            self.reads.confirm(&request_ctx, index);
+        }
+        self.apply_all(committed, now);
+        // What needs no writing is not waited for, unless something before it is.
+        self.acknowledge(0, now);
+        true
+    }
+
+    /// Puts what must be durable into the log in memory and in line for the disk.
+    fn keep(&mut self, ready: &mut Ready) -> Outstanding {
+        let number = ready.number();
+        let snapshot = if ready.snapshot().is_empty() {
+            None
+        } else {
+            Some(self.snapshots.take_whole(ready.snapshot()))
+        };
+        let entries = ready.take_entries();
+        let before = self.raw.store().hard_state();
+        let hard_state = ready.hs().map_or(before, to_hard_state);
+        let changes_vote = (hard_state.term, hard_state.vote) != (before.term, before.vote);
+        let store = self.raw.mut_store();
+        if let Some(Whole { state, .. }) = &snapshot {
+            store.reset(state.index, state.term, state.machine.log_time(), state.conf.clone());
+        }
+        store.append(&entries);
+        store.set_hard_state(hard_state);
+        let is_written = changes_vote || snapshot.is_some() || !entries.is_empty();
+        if is_written {
+            self.persists.push_back(Persist {
+                number,
+                snapshot: snapshot.as_ref().map(|whole| (whole.state.meta(), whole.bytes.clone())),
+                batch: Batch {
+                    hard_state: Some(hard_state),
+                    reset: snapshot.as_ref().map(|whole| (whole.state.index, whole.state.term)),
+                    entries: entries.iter().map(to_stored).collect(),
+                },
+            });
+        }
+        Outstanding { number, is_written, changes_vote, held: Vec::new(), snapshot }
+    }
+
+    /// Releases what is durable: everything up to a number, and what stands behind it in line
+    /// without anything to write.
+    fn acknowledge(&mut self, number: u64, now: Now) {
+        let mut last = None;
+        let mut held = Vec::new();
+        while let Some(front) = self.outstanding.front()
+            && (front.number <= number || !front.is_written)
+        {
+            let front = self.outstanding.pop_front().expect("just seen");
+            last = Some(front.number);
+            held.extend(front.held);
+            if let Some(whole) = front.snapshot {
+                self.raw.on_persist_ready(front.number);
+                self.install(whole);
+            }
+        }
+        let Some(last) = last else { return };
+        self.raw.on_persist_ready(last);
+        for message in held {
+            self.send(message, now);
+        }
+    }
+
+    /// Takes the state of a durable snapshot in the place of the machine.
+    fn install(&mut self, whole: Whole) {
+        let state = whole.state;
+        if state.index <= self.applied {
+            return;
+        }
+        self.machine = state.machine;
+        self.members = state.members;
+        self.applied = state.index;
+        self.snapshots.installed(state.index);
+        self.raw.advance_apply_to(state.index);
+        self.progress.push_back(Progress::Installed { index: state.index });
+    }
+
+    fn send(&mut self, message: Message, now: Now) {
+        let to = RaftId(message.to);
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            self.start_sending(to, message, now);
+        } else {
+            self.transmit(to, Body::Raft(Box::new(message)), now);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The Raft node, driven step by step: what it promises to whoever drives it.
+#![cfg(feature = "raft")]
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/raft/mod.rs"]
+mod cluster;
+
+use cluster::{Cluster, member};
+use plimsoll::clock::UnixMillis;
+use plimsoll::entry::{Condition, Key};
+use plimsoll::keyspace::Keyspace;
+use plimsoll::kv::{
+    Action, Command, KeyRef, QualifiedKey, Reply, SessionId, SessionStamp, Write, Written,
+};
+use plimsoll::raft::{Answer, MemberChange, Node, Options, RaftId, Request, Role};
+use plimsoll::value::{Encoded, Value};
+
+const A: RaftId = RaftId(1);
+const B: RaftId = RaftId(2);
+const C: RaftId = RaftId(3);
+
+fn put(key: &str, value: &str) -> Action {
+    let key = QualifiedKey::new(&Keyspace::new("app").unwrap(), &Key::new(key).unwrap());
+    let value = Encoded::new(&Value::from(value)).unwrap();
+    Action::Write {
+        write: Write::Put { key, value, ttl: None, condition: Condition::None },
+        make_room: false,
+    }
+}
+
+fn leader(cluster: &Cluster) -> RaftId {
+    let leads = |node: &Node| node.role() == Role::Leader;
+    let (id, _) = cluster
+        .hosts
+        .iter()
+        .filter(|(_, host)| host.node.as_ref().is_some_and(leads))
+        .max_by_key(|(_, host)| host.node.as_ref().unwrap().term())
+        .expect("someone leads");
+    *id
+}
+
+fn elected(voters: u64) -> Cluster {
+    let mut cluster = Cluster::new(voters, Options::default());
+    cluster.tick(40, None);
+    leader(&cluster);
+    cluster
+}
+
+fn value_of(node: &Node, key: &str) -> Option<Value> {
+    let key = KeyRef { keyspace: "app", key: key.as_bytes() };
+    node.machine().get(key, UnixMillis(0)).map(|record| record.value.decode())
+}
+
+fn write(cluster: &mut Cluster, at: RaftId, action: Action) -> Reply {
+    let request = cluster.request(at, Request::Write(Command::new(action)), 5_000);
+    cluster.deliver();
+    cluster.tick(2, None);
+    match cluster.response(at, request).expect("it has ended").result {
+        Ok(Answer::Applied { reply, .. }) => reply,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_sole_voter_elects_itself_and_serves() {
+    let mut cluster = elected(1);
+    write(&mut cluster, A, put("k", "v"));
+    assert_eq!(value_of(cluster.node(A), "k"), Some("v".into()));
+    let read = cluster.request(A, Request::Read, 1_000);
+    assert!(matches!(cluster.response(A, read).unwrap().result, Ok(Answer::Read { .. })));
+    cluster.crash(A);
+    cluster.start(A);
+    cluster.tick(40, None);
+    assert_eq!(value_of(cluster.node(A), "k"), Some("v".into()));
+}
+
+#[test]
+fn a_write_through_any_node_is_seen_by_a_read_through_any_other() {
+    let mut cluster = elected(3);
+    for (count, (writer, reader)) in
+        [(A, B), (B, C), (C, A), (A, A), (B, B)].into_iter().enumerate()
+    {
+        let value = format!("v{count}");
+        write(&mut cluster, writer, put("k", &value));
+        let read = cluster.request(reader, Request::Read, 1_000);
+        cluster.deliver();
+        let response = cluster.response(reader, read).expect("answered within a round trip");
+        assert!(matches!(response.result, Ok(Answer::Read { .. })), "{response:?}");
+        assert_eq!(value_of(cluster.node(reader), "k"), Some(value.into()));
+    }
+    let digests: Vec<_> =
+        cluster.hosts.values().map(|host| host.node.as_ref().unwrap().machine().digest()).collect();
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+}
+
+#[test]
+fn a_stamped_write_that_is_sent_again_is_applied_once() {
+    let mut cluster = elected(3);
+    let follower = *[A, B, C].iter().find(|id| **id != leader(&cluster)).unwrap();
+    let Reply::SessionOpened(session) = write(&mut cluster, follower, Action::OpenSession) else {
+        panic!("a session is opened")
+    };
+    let stamp = SessionStamp { session, seq: 0, low: 0 };
+    let command = Command { session: Some(stamp), action: put("k", "v") };
+    let mut versions = Vec::new();
+    for at in [follower, A, B, C] {
+        let request = cluster.request(at, Request::Write(command.clone()), 5_000);
+        cluster.deliver();
+        cluster.tick(2, None);
+        match cluster.response(at, request).unwrap().result {
+            Ok(Answer::Applied { reply: Reply::Written(Written::Put { version, .. }), .. }) => {
+                versions.push(version);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(versions.windows(2).all(|pair| pair[0] == pair[1]), "{versions:?}");
+    assert_eq!(cluster.node(A).machine().revision(), 1);
+    assert_ne!(session, SessionId { epoch: 0, index: 0 });
+}
+
+#[test]
+fn a_cut_off_leader_answers_no_read_and_the_others_go_on() {
+    let mut cluster = elected(3);
+    write(&mut cluster, A, put("k", "old"));
+    let old = leader(&cluster);
+    for other in [A, B, C] {
+        cluster.cut.insert((old, other));
+        cluster.cut.insert((other, old));
+    }
+    let stale = cluster.request(old, Request::Read, 3_000);
+    cluster.tick(40, None);
+    let response = cluster.response(old, stale).expect("it ends by its deadline");
+    assert!(response.result.is_err(), "{response:?}");
+    let new = leader(&cluster);
+    assert_ne!(new, old);
+    write(&mut cluster, new, put("k", "new"));
+    cluster.cut.clear();
+    cluster.tick(20, None);
+    let read = cluster.request(old, Request::Read, 3_000);
+    cluster.deliver();
+    assert!(cluster.response(old, read).unwrap().result.is_ok());
+    assert_eq!(value_of(cluster.node(old), "k"), Some("new".into()));
+}
+
+#[test]
+fn a_laggard_is_brought_up_by_a_snapshot_in_chunks() {
+    let options = Options { snapshot_threshold: 20, chunk_bytes: 64, ..Options::default() };
+    let mut cluster = Cluster::new(3, options);
+    cluster.tick(40, None);
+    let leading = leader(&cluster);
+    let laggard = *[A, B, C].iter().find(|id| **id != leading).unwrap();
+    cluster.crash(laggard);
+    for count in 0..60 {
+        write(&mut cluster, leading, put(&format!("k{count}"), "v"));
+    }
+    cluster.start(laggard);
+    cluster.tick(60, None);
+    assert_eq!(cluster.node(laggard).applied(), cluster.node(leading).applied());
+    assert_eq!(
+        cluster.node(laggard).machine().digest(),
+        cluster.node(leading).machine().recomputed_digest()
+    );
+    cluster.crash(laggard);
+    cluster.start(laggard);
+    cluster.tick(5, None);
+    assert_eq!(cluster.node(laggard).machine().digest(), cluster.node(leading).machine().digest());
+}
+
+#[test]
+fn a_node_is_added_promoted_and_takes_the_place_of_another() {
+    let mut cluster = elected(3);
+    write(&mut cluster, A, put("k", "v"));
+    let new = RaftId(9);
+    cluster.add_host(new);
+    cluster.start(new);
+    for change in [
+        vec![MemberChange::AddLearner(member(9))],
+        vec![MemberChange::Promote(new), MemberChange::Remove(A)],
+    ] {
+        let at = B;
+        let request = cluster.request(at, Request::Change(change), 10_000);
+        cluster.deliver();
+        cluster.tick(60, None);
+        let response = cluster.response(at, request).expect("ended");
+        assert!(matches!(response.result, Ok(Answer::Changed { .. })), "{response:?}");
+    }
+    let status = cluster.node(new).status();
+    assert_eq!(status.voters, [B, C, new].into());
+    assert!(status.outgoing.is_empty() && status.learners.is_empty(), "{status:?}");
+    assert_eq!(value_of(cluster.node(new), "k"), Some("v".into()));
+    cluster.crash(A);
+    write(&mut cluster, new, put("k", "w"));
+    assert_eq!(value_of(cluster.node(B), "k"), Some("w".into()));
+}
