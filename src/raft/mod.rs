@@ -50,6 +50,7 @@ mod node;
 mod options;
 mod request;
 mod state;
+mod wire;
 
 use std::fmt;
 

@@ -10,8 +10,9 @@ use crate::clock::UnixMillis;
 use crate::codec::{Reader, Writer};
 use crate::kv::LogEntry;
 use crate::mutant::mutant;
-use crate::raft::request::{Answer, Applied, Origin, RequestId};
-use crate::raft::{Now, RaftId};
+use crate::raft::Now;
+use crate::raft::request::{Answer, Applied, Origin};
+use crate::raft::wire::{read_origin, write_origin};
 
 impl Node {
     /// Applies committed entries.
@@ -98,19 +99,11 @@ fn decode_change(entry: &Entry) -> Option<ConfChangeV2> {
 /// An origin as it stands in the context of an entry.
 pub(super) fn encode_origin(origin: Origin) -> Vec<u8> {
     let mut writer = Writer::with_capacity(24);
-    writer.fixed(origin.node.0);
-    writer.unsigned(origin.start);
-    writer.unsigned(origin.request.0);
+    write_origin(&mut writer, origin);
     writer.finish().to_vec()
 }
 
+/// None of what a leader proposed by itself.
 fn decode_origin(context: Vec<u8>) -> Option<Origin> {
-    if context.is_empty() {
-        return None;
-    }
-    let mut reader = Reader::new(to_bytes(context));
-    let node = RaftId(reader.fixed("a node").ok()?);
-    let start = reader.unsigned("a start").ok()?;
-    let request = RequestId(reader.unsigned("a request").ok()?);
-    Some(Origin { node, start, request })
+    read_origin(&mut Reader::new(to_bytes(context))).ok()
 }
