@@ -179,7 +179,7 @@ pub const RAFT_CHUNKS_MAX: u64 = 4;
 pub const RAFT_STAMP_PERIOD_MS: u64 = 10_000;
 
 /// Most founders of a cluster.
-pub const RAFT_FOUNDERS_MAX: usize = 64;
+pub const RAFT_FOUNDERS_MAX: usize = 16;
 
 /// Most members of a cluster, those without a vote included.
 pub const RAFT_MEMBERS_MAX: usize = 64;

@@ -5,11 +5,13 @@
 //! message of that start, so that a late answer to an earlier life never matches.
 //!
 //! Format version 1: `version: byte, id: fixed, start, cluster: 0 or 1 and fixed, pledge: 0 or 1 and
-//! cluster: fixed, count, ids: fixed` (primitives of [`crate::codec`]).
+//! cluster: fixed, epoch: fixed, count, members` (primitives of [`crate::codec`]).
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use bytes::Bytes;
 
+use super::message::Member;
+use super::state::{read_member, write_member};
 use super::{ClusterId, RaftId};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::RAFT_FOUNDERS_MAX;
@@ -35,7 +37,7 @@ pub struct Pledge {
     /// The epoch of its machine.
     pub epoch: u64,
     /// Its founders, in order of their ids.
-    pub founders: Vec<RaftId>,
+    pub founders: Vec<Member>,
 }
 
 impl Identity {
@@ -101,20 +103,19 @@ impl Pledge {
         writer.fixed(self.epoch);
         writer.count(self.founders.len());
         for founder in &self.founders {
-            writer.fixed(founder.0);
+            write_member(writer, founder);
         }
     }
 
     pub(super) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
         let cluster = ClusterId(reader.fixed("a cluster id")?);
         let epoch = reader.fixed("an epoch")?;
-        let count = reader.count(8, "the number of founders")?;
+        let count = reader.count(10, "the number of founders")?;
         if count > RAFT_FOUNDERS_MAX {
             return Err(reader.error("the number of founders"));
         }
-        let founders: Vec<_> =
-            (0..count).map(|_| RaftId::read(reader)).collect::<Result<_, _>>()?;
-        if !founders.is_sorted_by(|one, next| one < next) {
+        let founders: Vec<_> = (0..count).map(|_| read_member(reader)).collect::<Result<_, _>>()?;
+        if !founders.is_sorted_by(|one, next| one.id < next.id) {
             return Err(reader.error("founders in order"));
         }
         Ok(Self { cluster, epoch, founders })
@@ -127,12 +128,16 @@ const FORMAT_VERSION: u8 = 1;
 mod tests {
     use super::*;
 
+    fn member(number: u64) -> Member {
+        Member { id: RaftId(number), name: format!("n{number}"), address: "host:1".into() }
+    }
+
     #[test]
     fn identities_round_trip() {
         let pledge = Pledge {
             cluster: ClusterId(5),
             epoch: 6,
-            founders: vec![RaftId(1), RaftId(2), RaftId(u64::MAX)],
+            founders: vec![member(1), member(2), member(u64::MAX)],
         };
         for identity in [
             Identity::new(RaftId(7)),
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn founders_out_of_order_are_refused() {
         let pledge =
-            Pledge { cluster: ClusterId(5), epoch: 6, founders: vec![RaftId(2), RaftId(2)] };
+            Pledge { cluster: ClusterId(5), epoch: 6, founders: vec![member(2), member(2)] };
         let identity = Identity { pledge: Some(pledge), ..Identity::new(RaftId(7)) };
         assert!(Identity::decode(identity.encode()).is_err());
     }

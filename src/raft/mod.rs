@@ -43,6 +43,7 @@
 
 mod client;
 mod clock;
+mod founding;
 mod identity;
 mod log;
 mod message;
@@ -58,6 +59,7 @@ use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader};
 
 pub use client::ClientSession;
+pub use founding::{Founding, FoundingStatus, Hello};
 pub use identity::{Identity, Pledge};
 pub use log::Log;
 pub use message::{Body, Decline, Envelope, Member, SnapshotName};
