@@ -12,7 +12,9 @@ use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{
     Action, Command, KeyRef, QualifiedKey, Reply, SessionId, SessionStamp, Write, Written,
 };
-use plimsoll::raft::{Answer, MemberChange, Node, Options, RaftId, Request, Role};
+use plimsoll::raft::{
+    Answer, ClusterId, MemberChange, Node, Options, RaftId, Request, Role, force_new_cluster,
+};
 use plimsoll::value::{Encoded, Value};
 
 const A: RaftId = RaftId(1);
@@ -192,4 +194,53 @@ fn a_node_is_added_promoted_and_takes_the_place_of_another() {
     cluster.crash(A);
     write(&mut cluster, new, put("k", "w"));
     assert_eq!(value_of(cluster.node(B), "k"), Some("w".into()));
+}
+
+#[test]
+fn a_member_goes_on_alone_and_does_not_hear_those_that_were_left_behind() {
+    let mut cluster = elected(3);
+    write(&mut cluster, A, put("k", "v"));
+    let before = cluster.node(A).machine().clone();
+    let ids = [A, B, C];
+    ids.iter().for_each(|id| cluster.crash(*id));
+    let host = cluster.hosts.get_mut(&A).unwrap();
+    let recovery =
+        force_new_cluster(&host.identity, member(1), host.disk.recover(), ClusterId(0xc2), 0xf)
+            .unwrap();
+    host.disk.write_parts(Some(&recovery.snapshot), &recovery.batch);
+    host.identity = recovery.identity;
+    cluster.start(A);
+    cluster.tick(40, None);
+    write(&mut cluster, A, put("k", "w"));
+    ids[1..].iter().for_each(|id| cluster.start(*id));
+    cluster.tick(60, None);
+    assert_eq!(cluster.node(A).status().voters, [A].into());
+    assert_eq!(value_of(cluster.node(A), "k"), Some("w".into()));
+    assert_eq!(value_of(cluster.node(B), "k"), Some("v".into()), "it did not follow");
+    let machine = cluster.node(A).machine();
+    assert_ne!(machine.epoch(), before.epoch());
+    assert!(machine.revision() > before.revision());
+}
+
+#[test]
+fn nothing_of_a_new_term_is_said_before_it_is_durable() {
+    let mut cluster = Cluster::new(3, Options::default());
+    for id in [A, B, C] {
+        cluster.hosts.get_mut(&id).unwrap().persists_at_once = false;
+    }
+    // The first one whose timeout passes asks for votes only once its own vote is durable.
+    for _ in 0..25 {
+        cluster.tick(1, None);
+        for id in [A, B, C] {
+            let said_new_term = cluster.hosts[&id].node.as_ref().unwrap().status().vote.is_some()
+                && cluster.hosts[&id].unsynced.is_empty();
+            assert!(!said_new_term, "{id} has voted without writing it");
+        }
+    }
+    assert!(cluster.hosts.values().all(|host| host.node.as_ref().unwrap().leader_id().is_none()));
+    for _ in 0..40 {
+        [A, B, C].iter().for_each(|id| cluster.persist(*id));
+        cluster.tick(1, None);
+    }
+    leader(&cluster);
 }

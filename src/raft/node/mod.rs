@@ -93,6 +93,12 @@ pub enum Progress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError(String);
 
+impl StartError {
+    pub(in crate::raft) fn new(why: &str) -> Self {
+        Self(why.to_owned())
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -115,7 +121,7 @@ impl Node {
         seed: u64,
         now: Now,
     ) -> Result<Self, StartError> {
-        let fail = |why: &str| Err(StartError(why.to_owned()));
+        let fail = |why: &str| Err(StartError::new(why));
         let Some(cluster) = identity.cluster else {
             return fail("the data directory belongs to no cluster");
         };

@@ -101,6 +101,12 @@ impl Node {
         }
     }
 
+    /// Who leads, as far as the node knows: cheap.
+    #[must_use]
+    pub fn leader_id(&self) -> Option<RaftId> {
+        self.leader()
+    }
+
     /// The present term: cheap.
     #[must_use]
     pub fn term(&self) -> u64 {

@@ -49,10 +49,14 @@ pub struct Durable {
 
 impl Durable {
     fn write(&mut self, persist: &Persist) {
-        if let Some(snapshot) = &persist.snapshot {
+        self.write_parts(persist.snapshot.as_ref(), &persist.batch);
+    }
+
+    pub fn write_parts(&mut self, snapshot: Option<&(SnapshotMeta, bytes::Bytes)>, batch: &Batch) {
+        if let Some(snapshot) = snapshot {
             self.snapshot = Some(snapshot.clone());
         }
-        let Batch { hard_state, reset, entries } = &persist.batch;
+        let Batch { hard_state, reset, entries } = batch;
         if reset.is_some() {
             self.entries.clear();
         }
@@ -63,7 +67,7 @@ impl Durable {
         self.hard_state = hard_state.unwrap_or(self.hard_state);
     }
 
-    fn recover(&self) -> Recovered {
+    pub fn recover(&self) -> Recovered {
         let index = self.snapshot.as_ref().map_or(0, |(meta, _)| meta.index);
         let entries = self.entries.iter().filter(|entry| entry.index > index).cloned().collect();
         Recovered {
