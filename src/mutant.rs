@@ -100,7 +100,6 @@ mod switch {
 
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[
-        "checksum forgets the place",
         "corrupt middle is cut as a tail",
         "cut is not synced",
         "missing batch is not noticed",
