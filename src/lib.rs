@@ -51,6 +51,8 @@ pub mod raft;
 pub mod json;
 #[cfg(feature = "sql")]
 pub mod sql;
+#[cfg(feature = "fs")]
+pub mod storage_fs;
 
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "cli")]
