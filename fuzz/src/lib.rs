@@ -21,7 +21,7 @@ mod kv_host;
 #[path = "../../tests/support/kv_model.rs"]
 mod kv_model;
 #[cfg(feature = "mutants")]
-pub mod repair;
+pub mod snapshots;
 #[allow(dead_code, reason = "the properties generate steps; a target decodes them")]
 #[path = "../../tests/support/stores/mod.rs"]
 mod stores;

@@ -173,7 +173,10 @@ fn version(input: &mut Input<'_>) -> VersionPick {
 
 fn kv_step(input: &mut Input<'_>) -> kv_model::Step {
     use kv_model::{KEYS, NAMES, PREFIXES, Step};
-    let (choice, name, key) = (input.below(16), input.below(NAMES.len()), input.below(KEYS.len()));
+    // Mostly the same few, or steps would seldom meet.
+    let choice = input.below(16);
+    let name = if input.byte() < 192 { 1 } else { input.below(NAMES.len()) };
+    let key = if input.byte() < 192 { 1 + input.below(4) } else { input.below(KEYS.len()) };
     match choice {
         0..=5 => Step::Put {
             name,

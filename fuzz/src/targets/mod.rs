@@ -10,7 +10,7 @@
 pub mod codec;
 pub mod conditional_write;
 pub mod config;
-mod input;
+pub mod input;
 pub mod lua_script;
 pub mod lua_value;
 mod program;
