@@ -8,5 +8,6 @@
 //! that is checked: otherwise the checker would check itself. Only the vocabulary is shared.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod history;
 pub mod session;
 pub mod spec;
