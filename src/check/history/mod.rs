@@ -21,6 +21,8 @@
 //! the form in files is in `history_file`.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod words;
+
 use std::sync::Arc;
 
 use super::session::SessionName;
@@ -29,8 +31,11 @@ use crate::clock::UnixMillis;
 use crate::entry::{
     Change, Condition, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Ttl, Version,
 };
+use crate::error::ErrorKind;
 use crate::keyspace::Keyspace;
 use crate::value::Value;
+
+pub(crate) use words::Short;
 
 /// What happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +79,45 @@ pub struct Call {
     pub outcome: Outcome,
     /// Where it happened, if the recorder tells.
     pub label: Option<Label>,
+}
+
+impl Call {
+    /// When it was certainly over: a call whose outcome is unknown may happen at any time.
+    #[must_use]
+    pub const fn ended_at(&self) -> Option<u64> {
+        match self.outcome {
+            Outcome::Ok(_) | Outcome::Failed(_) => self.returned_at,
+            Outcome::Unknown => None,
+        }
+    }
+
+    /// Whether it says something about the state: it happened, or a condition failed.
+    #[must_use]
+    pub fn is_observation(&self) -> bool {
+        match &self.outcome {
+            Outcome::Ok(_) => true,
+            Outcome::Failed(refusal) => matches!(
+                refusal.kind,
+                ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::Conflict
+            ),
+            Outcome::Unknown => false,
+        }
+    }
+
+    /// The version that it made, if it says that it made one.
+    #[must_use]
+    pub fn version_made(&self) -> Option<Version> {
+        match (&self.request, &self.outcome) {
+            (Request::Put(_), Outcome::Ok(Answer::Entry(observation))) => Some(observation.version),
+            (Request::Transact(_), Outcome::Ok(Answer::Transacted(results))) => {
+                results.iter().find_map(|result| match result {
+                    OperationResult::Put(entry) => Some(entry.version),
+                    OperationResult::Deleted(_) | OperationResult::Checked => None,
+                })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// The identity under which a command is executed at most once.
