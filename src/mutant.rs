@@ -86,12 +86,20 @@ mod switch {
 
     /// The mutants of the history checker.
     pub const CHECK: &[&str] = &[
+        "absence never conflicts",
         "certificate is not verified",
+        "chain links are ignored",
+        "cycles are not looked for",
+        "expiry is no reason for absence",
         "pages are not compared",
+        "presence needs no write",
         "real time is not checked",
+        "refusals are no observations",
         "second execution is accepted",
         "ttl is ignored",
         "unlabelled call is left out",
+        "version may be made twice",
+        "version that nobody made is accepted",
         "watch may miss a revision",
     ];
 

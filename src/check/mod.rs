@@ -16,3 +16,4 @@ pub mod session;
 pub mod spec;
 pub mod violation;
 pub mod witness;
+pub mod zones;
