@@ -90,6 +90,7 @@ mod switch {
         "certificate is not verified",
         "chain links are ignored",
         "cycles are not looked for",
+        "empty history passes",
         "expiry is no reason for absence",
         "pages are not compared",
         "presence needs no write",

@@ -448,6 +448,12 @@ impl<'a> KeyFacts<'a> {
         if let Condition::Version(required) = part.condition {
             self.take(history, at, required)?;
             self.removals.push(at);
+            if found == Some(false) {
+                let call = &history.calls[at as usize];
+                let explanation =
+                    format!("call {} deleted {} and found no entry", call.id, Short(required));
+                return Err(Violation::new(explanation, [call]));
+            }
             return Ok(());
         }
         match found {
