@@ -41,7 +41,9 @@ pub mod kv;
 pub mod namespaces;
 pub mod policy;
 
-// Floor 3: adapters.
+// Floor 3: adapters; and a file format made of one.
+#[cfg(feature = "store")]
+pub mod history_file;
 #[cfg(feature = "store")]
 pub mod json;
 #[cfg(feature = "sql")]

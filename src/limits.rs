@@ -150,3 +150,9 @@ pub const SANDBOX_FORMAT_ARGUMENTS_MAX: usize = 64;
 
 /// Longest format of `os.date` in a sandbox, in bytes.
 pub const SANDBOX_DATE_FORMAT_BYTES_MAX: usize = 256;
+
+/// Longest line of a file of a history, in bytes.
+pub const HISTORY_LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Most lines of a file of a history.
+pub const HISTORY_LINES_MAX: usize = 100_000_000;

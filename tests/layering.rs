@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("namespaces", 1),
     ("json", 3),
     ("sql", 3),
+    ("history_file", 4),
     ("store", 5),
     ("registry", 6),
     ("lua", 7),
