@@ -92,16 +92,19 @@ mod switch {
         "cycles are not looked for",
         "empty history passes",
         "expiry is no reason for absence",
+        "order along a chain is not checked",
         "pages are not compared",
         "presence needs no write",
         "real time is not checked",
         "refusals are no observations",
         "second execution is accepted",
         "ttl is ignored",
+        "unknown outcome ends a call",
         "unlabelled call is left out",
         "version may be made twice",
         "version that nobody made is accepted",
         "watch may miss a revision",
+        "zones may overlap",
     ];
 
     thread_local! {

@@ -218,6 +218,8 @@ impl State {
                     self.entries.remove(&name)?;
                 }
                 (Operation::Delete { .. }, Some(OperationResult::Deleted(false))) => {
+                    // Nothing expires between a condition and what depends on it.
+                    only_if(operation.condition() == Condition::None)?;
                     self.see_absent(&name)?;
                 }
                 (Operation::Check { .. }, None | Some(OperationResult::Checked)) => {}

@@ -30,6 +30,41 @@ pub fn damage(history: &mut History, dice: &mut Dice) -> Option<&'static str> {
     None
 }
 
+/// Changes one label, delivery or step of upkeep.
+pub fn mislabel(history: &mut History, dice: &mut Dice) -> Option<&'static str> {
+    let position = dice.below(history.calls.len());
+    match dice.below(6) {
+        0 => {
+            let label = history.calls[position].label.as_mut()?;
+            label.index = (label.index + dice.below(5) as u64).saturating_sub(2);
+            Some("an index was moved")
+        }
+        1 => {
+            let label = history.calls[position].label.as_mut()?;
+            label.log_time.0 = (label.log_time.0 + dice.below(9) as u64).saturating_sub(4);
+            Some("a log time was moved")
+        }
+        2 => {
+            history.calls[position].label.as_mut()?.epoch += 1;
+            Some("an epoch was changed")
+        }
+        3 if !history.upkeep.is_empty() => {
+            history.upkeep.remove(dice.below(history.upkeep.len()));
+            Some("a step of upkeep was lost")
+        }
+        4 if !history.deliveries.is_empty() => {
+            history.deliveries.remove(dice.below(history.deliveries.len()));
+            Some("a delivery was lost")
+        }
+        5 if !history.deliveries.is_empty() => {
+            let which = dice.below(history.deliveries.len());
+            history.deliveries[which].delivered_at = dice.below(60) as u64;
+            Some("a delivery was moved in time")
+        }
+        _ => None,
+    }
+}
+
 /// A read answers what another call saw of the same key, or absence.
 fn see_something_else(
     history: &mut History,

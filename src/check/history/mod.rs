@@ -33,6 +33,7 @@ use crate::entry::{
 };
 use crate::error::ErrorKind;
 use crate::keyspace::Keyspace;
+use crate::mutant::mutant;
 use crate::value::Value;
 
 pub(crate) use words::Short;
@@ -85,8 +86,9 @@ pub struct Call {
 impl Call {
     /// When it was certainly over: a call whose outcome is unknown may happen at any time.
     #[must_use]
-    pub const fn ended_at(&self) -> Option<u64> {
+    pub fn ended_at(&self) -> Option<u64> {
         match self.outcome {
+            Outcome::Unknown if mutant!("unknown outcome ends a call") => self.returned_at,
             Outcome::Ok(_) | Outcome::Failed(_) => self.returned_at,
             Outcome::Unknown => None,
         }
