@@ -46,7 +46,9 @@ pub mod storage;
 #[cfg(feature = "raft")]
 pub mod raft;
 
-// Floor 3: adapters.
+// Floor 3: adapters; and a file format made of one.
+#[cfg(feature = "store")]
+pub mod history_file;
 #[cfg(feature = "store")]
 pub mod json;
 #[cfg(feature = "sql")]

@@ -196,3 +196,9 @@ pub const SEGMENT_BYTES: usize = 16 << 20;
 
 /// Longest identity of a data directory, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 4_096;
+
+/// Longest line of a file of a history, in bytes.
+pub const HISTORY_LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Most lines of a file of a history.
+pub const HISTORY_LINES_MAX: usize = 100_000_000;

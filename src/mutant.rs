@@ -3,7 +3,8 @@
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
-//! `tests/access_mutants.rs` to those in `ACCESS`, and `tests/kv_mutants.rs` to those in `KV`.
+//! `tests/access_mutants.rs` to those in `ACCESS`, `tests/kv_mutants.rs` to those in `KV`, and
+//! `tests/check_mutants.rs` to those in `CHECK`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -16,7 +17,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, KV, RAFT, STORAGE, set};
+pub use switch::{ACCESS, ALL, CHECK, KV, RAFT, STORAGE, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -112,6 +113,31 @@ mod switch {
         "valid tail is dropped",
     ];
 
+    /// The mutants of the history checker.
+    pub const CHECK: &[&str] = &[
+        "absence never conflicts",
+        "certificate is not verified",
+        "chain links are ignored",
+        "cycles are not looked for",
+        "empty history passes",
+        "expiry is no reason for absence",
+        "order along a chain is not checked",
+        "pages are not compared",
+        "presence needs no write",
+        "real time is not checked",
+        "refusals are no observations",
+        "second execution is accepted",
+        "ttl is ignored",
+        "unknown outcome ends a call",
+        "unlabelled call is left out",
+        "version may be made twice",
+        "version that nobody made is accepted",
+        "watch may miss a revision",
+        "zones may overlap",
+    ];
+
+    const LISTS: [&[&str]; 6] = [ALL, ACCESS, KV, CHECK, RAFT, STORAGE];
+
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -122,11 +148,10 @@ mod switch {
     /// If there is no mutant of that name.
     pub fn set(name: Option<&str>) {
         let known = name.map(|name| {
-            *ALL.iter()
-                .chain(ACCESS)
-                .chain(KV)
-                .chain(RAFT)
-                .chain(STORAGE)
+            *LISTS
+                .iter()
+                .copied()
+                .flatten()
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
         });
@@ -134,8 +159,7 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        let lists = [ALL, ACCESS, KV, RAFT, STORAGE];
-        debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
+        debug_assert!(LISTS.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }
 }
