@@ -307,7 +307,7 @@ impl Node {
         }
         let name = read_name(&snapshot.data);
         let is_whole = self.snapshots.whole.as_ref().is_some_and(|whole| Some(whole.name) == name);
-        is_whole && self.outstanding.len() < crate::limits::RAFT_PERSISTS_MAX
+        is_whole && !self.is_line_full()
     }
 }
 
