@@ -90,6 +90,7 @@ mod switch {
         "configuration missing in the snapshot",
         "dropped read is not issued again",
         "expiry by the local clock",
+        "joint phase is left early",
         "leader forgets the last log time",
         "leader's clock without the quorum",
         "read at an old commit index",
