@@ -458,7 +458,9 @@ fn config_of(id: RaftId, options: &Options, applied: u64) -> Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
-        batch_append: true,
+        // It puts entries into an empty append that stands at another index: a receiver then sees its
+        // committed entries contradicted.
+        batch_append: false,
         priority: options.priority,
         max_uncommitted_size: RAFT_UNCOMMITTED_BYTES_MAX,
         ..Config::default()
