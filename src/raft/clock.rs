@@ -59,6 +59,11 @@ impl Clocks {
         self.reports.insert(member, Report { wall, received_ms: now.monotonic_ms });
     }
 
+    /// Whether there is a report of a member.
+    pub fn has(&self, member: RaftId) -> bool {
+        self.reports.contains_key(&member)
+    }
+
     /// The clock of a member as it should be now, as far as its last report tells.
     pub fn time_at(&self, member: RaftId, now: Now) -> Option<UnixMillis> {
         let report = self.reports.get(&member)?;
