@@ -36,7 +36,7 @@ impl Node {
         }
         self.check_change(changes).map_err(Decline::Refused)?;
         if changes.contains(&MemberChange::Remove(self.id)) {
-            if let Some(successor) = self.most_caught_up() {
+            if let Some(successor) = self.most_caught_up(|_| true) {
                 self.raw.transfer_leader(successor.0);
             }
             return Err(Decline::Busy);
