@@ -391,6 +391,9 @@ fn label(mut fields: Fields) -> Parsed<Label> {
         epoch: fields.epoch()?,
     };
     fields.finish()?;
+    if label.index > i64::MAX.cast_unsigned() {
+        return Err("index is too large".to_owned());
+    }
     Ok(label)
 }
 
