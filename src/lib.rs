@@ -23,7 +23,8 @@
 //! ```
 //!
 //! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
-//! configuration; `sql` SQLite; `postgres` PostgreSQL; `lua` the Lua surface; `cli`, the default, the binary.
+//! configuration; `sql` SQLite; `postgres` PostgreSQL; `serde` values as Rust types; `blocking` the
+//! facade without async; `lua` the Lua surface; `cli` the binary. The default has all of them.
 
 // Floor 0: the vocabulary.
 pub mod clock;
@@ -48,6 +49,8 @@ pub mod json;
 pub mod sql;
 
 // Floors 5 and up: stores and their surfaces.
+#[cfg(feature = "blocking")]
+pub mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "lua")]

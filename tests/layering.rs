@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("sql", 3),
     ("store", 5),
     ("registry", 6),
+    ("blocking", 7),
     ("lua", 7),
     ("cli", 8),
 ];

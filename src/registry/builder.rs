@@ -239,7 +239,6 @@ impl Addition {
         nodes
     }
 
-    #[cfg_attr(not(feature = "sql"), expect(clippy::unused_self, reason = "no kind has a clock"))]
     fn with_clock(&self, parsed: Parsed) -> Parsed {
         match (parsed, &self.kind) {
             #[cfg(feature = "sql")]
