@@ -9,6 +9,7 @@ use plimsoll::blocking::Plimsoll;
 use plimsoll::entry::ListQuery;
 use plimsoll::store::{MemoryOptions, WatchQuery};
 
+/// What the program does; it prints to `out`.
 pub fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let config = Config::builder().memory("app:jobs", MemoryOptions::default()).build()?;
     let engine = Plimsoll::open(config)?;
@@ -31,7 +32,7 @@ pub fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
 
     // A second handle is at the same store; one that was released says so.
     jobs.release();
-    writeln!(out, "{}", jobs.get("job:a").unwrap_err())?;
+    writeln!(out, "{}", jobs.get("job:a").expect_err("it is released"))?;
     writeln!(out, "{:?}", engine.store("app:jobs")?.get("job:a")?)?;
 
     let changes = watcher.join().map_err(|_| "the watcher panicked")?;

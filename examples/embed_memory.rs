@@ -7,6 +7,7 @@ use plimsoll::entry::{Key, ListQuery, Operation, PutOptions, Ttl};
 use plimsoll::store::MemoryOptions;
 use plimsoll::{Config, Plimsoll};
 
+/// What the program does; it prints to `out`.
 pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let options = MemoryOptions { max_size: 1_000, ..MemoryOptions::default() };
     let engine = Plimsoll::open(Config::builder().memory("app:cache", options).build()?).await?;

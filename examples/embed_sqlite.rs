@@ -33,6 +33,7 @@ async fn live(folder: &Path) -> Result<i64, Box<dyn Error>> {
     Ok(starts + 1)
 }
 
+/// What the program does; it prints to `out`.
 pub async fn run(folder: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     writeln!(out, "start {}", live(folder).await?)?;
     writeln!(out, "start {}", live(folder).await?)?;

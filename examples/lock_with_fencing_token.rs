@@ -34,6 +34,7 @@ impl Printer {
     }
 }
 
+/// What the program does; it prints to `out`.
 pub async fn run(out: &mut impl Write) -> std::result::Result<(), Box<dyn Error>> {
     let config = Config::builder().memory("app:locks", MemoryOptions::default()).build()?;
     let engine = Plimsoll::open(config).await?;
@@ -41,7 +42,7 @@ pub async fn run(out: &mut impl Write) -> std::result::Result<(), Box<dyn Error>
 
     let first = lock(&locks, "first", Ttl::from_seconds(1.0)?).await?;
     writeln!(out, "{}", printer.print(first, "by the first"))?;
-    let refusal = lock(&locks, "second", None).await.unwrap_err();
+    let refusal = lock(&locks, "second", None).await.expect_err("it is taken");
     writeln!(out, "the second: {:?}", refusal.kind())?;
 
     // The first one stalls, its time is over, and the second gets the lock.

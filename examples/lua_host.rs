@@ -30,6 +30,7 @@ fn policies() -> plimsoll::error::Result<[Policy; 2]> {
     Ok([acquire, write])
 }
 
+/// What the program does; it prints to `out`.
 pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let [acquire, write] = policies()?;
     let config = Config::builder()

@@ -27,6 +27,7 @@ async fn add(store: &StoreHandle, key: &str, amount: i64) -> Result<u32> {
     unreachable!("the loop ends by a return")
 }
 
+/// What the program does; it prints to `out`.
 pub async fn run(out: &mut impl Write) -> std::result::Result<(), Box<dyn Error>> {
     let config = Config::builder().memory("app:counters", MemoryOptions::default()).build()?;
     let engine = Plimsoll::open(config).await?;

@@ -23,6 +23,7 @@ enum Status {
     Away { until: String },
 }
 
+/// What the program does; it prints to `out`.
 pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let config = Config::builder().memory("app:users", MemoryOptions::default()).build()?;
     let engine = Plimsoll::open(config).await?;
@@ -44,9 +45,9 @@ pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
 
     // What does not fit is told with its place.
     let error = users.set_as("big", &BTreeMap::from([("ids", [1, u64::MAX])]), None).await;
-    writeln!(out, "{}", error.unwrap_err())?;
+    writeln!(out, "{}", error.expect_err("it is no integer"))?;
     let error = users.get_as::<Vec<String>>("alice").await;
-    writeln!(out, "{}", error.unwrap_err())?;
+    writeln!(out, "{}", error.expect_err("she is no list"))?;
     Ok(())
 }
 

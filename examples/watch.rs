@@ -17,6 +17,7 @@ fn show(out: &mut impl Write, change: &Change) -> std::io::Result<()> {
     Ok(())
 }
 
+/// What the program does; it prints to `out`.
 pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     // Expired entries are removed, and watchers told, every 10 ms.
     let interval = Some(Duration::from_millis(10));
@@ -40,11 +41,13 @@ pub async fn run(out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     for _ in 0..2 {
         show(out, &watch.next(None).await?.ok_or("the stream is open")?)?;
     }
-    let nothing = watch.next(Some(Duration::from_millis(20))).await.unwrap_err();
-    writeln!(out, "then nothing: {}", nothing.kind() == ErrorKind::Timeout)?;
+    let nothing = watch.next(Some(Duration::from_millis(20))).await;
+    let nothing = nothing.is_err_and(|error| error.kind() == ErrorKind::Timeout);
+    writeln!(out, "then nothing: {nothing}")?;
 
     engine.close().await;
-    writeln!(out, "closed: {:?}", watch.next(None).await.unwrap_err().kind())?;
+    let end = watch.next(None).await.expect_err("the store is closed");
+    writeln!(out, "closed: {:?}", end.kind())?;
     Ok(())
 }
 

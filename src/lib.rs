@@ -67,3 +67,8 @@ pub use registry::{Config, Plimsoll};
 #[cfg(all(doctest, feature = "store"))]
 #[doc = include_str!("../docs/permissions.md")]
 struct PermissionsPage;
+
+/// The Rust examples of the page run as documentation tests.
+#[cfg(all(doctest, feature = "blocking", feature = "lua", feature = "serde", feature = "sql"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingPage;
