@@ -228,6 +228,15 @@ struct Basket {
     items: Vec<u64>,
 }
 
+/// A map that has its keys from a list.
+struct Pairs<'a, K>(&'a [(K, i64)]);
+
+impl<K: Serialize> Serialize for Pairs<'_, K> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(key, value)| (key, value)))
+    }
+}
+
 #[test]
 fn what_is_no_value_is_refused_with_its_path() {
     let beyond = i64::MAX as u64 + 1;
@@ -252,6 +261,9 @@ fn what_is_no_value_is_refused_with_its_path() {
         BTreeMap::from([(beyond, 3)]),
         "value: 9223372036854775808 is no integer of 64 bits with a sign; keep it as a string",
     );
+    assert_refused(Pairs(&[("a", 1), ("b", 2), ("a", 3)]), "value.a: the key occurs twice");
+    assert_refused(Pairs(&[(1.0, 1), (2.0, 2), (1.0, 3)]), "value[1]: the key occurs twice");
+    assert_refused(Pairs(&[(f64::NAN, 1)]), "value: NaN can't be a key");
     let list = Shape::Group(vec![Shape::Point; 2]);
     let deep = (1..=VALUE_DEPTH_MAX).fold(list, |inner, _| Shape::Group(vec![inner]));
     let error = to_value(&deep).unwrap_err();
