@@ -3,7 +3,8 @@
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
-//! `tests/access_mutants.rs` to those in `ACCESS`, and `tests/kv_mutants.rs` to those in `KV`.
+//! `tests/access_mutants.rs` to those in `ACCESS`, `tests/kv_mutants.rs` to those in `KV`, and
+//! `tests/raft_mutants.rs` to those in `RAFT`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
