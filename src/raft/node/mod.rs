@@ -67,6 +67,8 @@ pub struct Node {
     clocks: Clocks,
     leadership: Option<Leadership>,
     writes: Writes,
+    /// A change of the membership that was asked for here, was applied, and may be in its joint phase.
+    applied_change: Option<RequestId>,
     reads: Reads,
     snapshots: Snapshots,
     outstanding: VecDeque<Outstanding>,
@@ -151,6 +153,7 @@ impl Node {
             clocks: Clocks::default(),
             leadership: None,
             writes: Writes::default(),
+            applied_change: None,
             reads: Reads::default(),
             snapshots: Snapshots::new(state.index),
             options,

@@ -160,6 +160,7 @@ impl Node {
         self.snapshots.installed(state.index);
         self.raw.advance_apply_to(state.index);
         self.progress.push_back(Progress::Installed { index: state.index });
+        self.end_change(state.index);
     }
 
     fn send(&mut self, message: Message, now: Now) {
