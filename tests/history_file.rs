@@ -89,6 +89,16 @@ fn equal_values_and_observations_are_shared() {
     assert_eq!(seen(0), seen(1));
 }
 
+#[test]
+fn the_lines_of_the_documentation_are_read_and_written_as_they_are() {
+    let page = include_str!("../docs/design/history.md");
+    let blocks = page.split("```json\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let text: String = blocks.collect();
+    let history = read(text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    assert_eq!((history.calls.len(), history.deliveries.len()), (1, 1));
+    assert_eq!(written(&history), text);
+}
+
 /// A line of a call that is right, with a part replaced.
 fn call_with(part: &str, replacement: &str) -> String {
     let right = concat!(
