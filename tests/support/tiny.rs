@@ -24,8 +24,8 @@ pub struct Found {
 pub fn history(seed: u64) -> (History, Option<&'static str>) {
     let mut dice = Dice::new(seed ^ 0x00ab_cdef);
     let shape = Shape {
-        calls: 3 + dice.below(4),
-        clients: 2 + dice.below(2),
+        calls: 3 + dice.below(5),
+        clients: 2 + dice.below(3),
         keys: 1 + dice.below(3),
         lists: [0, 0, 30][dice.below(3)],
         transactions: [0, 0, 30][dice.below(3)],
