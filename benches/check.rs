@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use plimsoll::check::certificate::verify;
 use plimsoll::check::history::{
     Answer, Call, CommandId, History, Label, Observation, Outcome, Request,
 };
@@ -44,6 +45,9 @@ fn main() {
         println!("  {} steps in order; peak {} MB", certificate.order.len(), peak_mb());
         timed("  zones", None, || zones::check(&history).expect("it is right"));
         println!("  peak {} MB", peak_mb());
+        if percent == 0 {
+            timed("  verifier", None, || verify(&history, &certificate).expect("it is right"));
+        }
     }
 }
 

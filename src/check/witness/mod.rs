@@ -2,9 +2,9 @@
 //!
 //! Every call that happened carries a [label](super::history::Label). Sorted by index, a command
 //! before the reads of the state that it made, they are an order; it remains to
-//! 1. ask a replayed store in that order, and compare every answer ([`replay`]);
+//! 1. ask a replayed store in that order, and compare every answer (`replay`);
 //! 2. see to it in the same pass that no call stands behind one that was made after it returned;
-//! 3. compare what watches handed out ([`deliveries`](super::deliveries)).
+//! 3. compare what watches handed out (`deliveries`).
 //!
 //! O(n log n), pages and times to live included. Success is a [`Certificate`], which
 //! [`verify`](super::certificate::verify) checks again with other code. Labels are evidence, not
