@@ -55,16 +55,19 @@ async fn read_and_run(engine: &Plimsoll, namespaces: &Namespaces) -> Result<Exit
         return Ok(piped(&session).await);
     }
     let completer = Completer::new(session.lua(), engine).map_err(no_state)?;
-    let editor = LineEditor::open(completer)
-        .map_err(|error| Error::unavailable(format!("the terminal can't be used: {error}")))?;
+    session.listen_to_ctrl_c().map_err(|error| no_terminal(&error))?;
+    let editor = LineEditor::open(completer).map_err(|error| no_terminal(&error))?;
     greet(engine);
-    session.listen_to_ctrl_c().await;
     on_terminal(&session, editor).await;
     Ok(Exit::Done)
 }
 
 fn no_state(error: crate::lua::mlua::Error) -> Error {
     Error::internal(format!("the Lua state could not be made: {error}"))
+}
+
+fn no_terminal(error: &dyn std::error::Error) -> Error {
+    Error::unavailable(format!("the terminal can't be used: {error}"))
 }
 
 fn greet(engine: &Plimsoll) {

@@ -44,8 +44,8 @@ impl Session {
     }
 
     /// From now on Ctrl-C stops what runs, and not the program.
-    pub async fn listen_to_ctrl_c(&self) {
-        self.button.listen().await;
+    pub fn listen_to_ctrl_c(&self) -> std::io::Result<()> {
+        self.button.listen()
     }
 
     /// Runs a chunk and prints what it came to; answers whether it succeeded.
@@ -80,7 +80,7 @@ impl Session {
 
     /// What was printed by Lua comes before what is printed by us.
     fn flush(&self) {
-        // A script may have closed it.
+        // A reader that has gone away is no error here either.
         let _ = self.lua_stdout.call_method::<Value>("flush", ());
     }
 }

@@ -10,9 +10,9 @@ use std::future::{Future, poll_fn};
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
 
-use tokio::signal::ctrl_c;
+#[cfg(unix)]
+use tokio::signal::unix::SignalKind;
 use tokio::sync::Notify;
 
 use crate::cli::output;
@@ -54,21 +54,20 @@ impl StopButton {
         Self(Arc::new(Inner { interrupt, running: Mutex::new(None) }))
     }
 
-    /// From now on Ctrl-C presses the button.
-    pub async fn listen(&self) {
-        let mut press = Box::pin(ctrl_c());
-        // Polled once before anything else: a line editor puts back the handler that it found.
-        let first = poll_fn(|context| Poll::Ready(press.as_mut().poll(context))).await;
-        if matches!(first, Poll::Ready(Err(_))) {
-            return;
-        }
+    /// From now on Ctrl-C presses the button. To be called before a line editor is used, which puts
+    /// back the handler that it found.
+    pub fn listen(&self) -> std::io::Result<()> {
+        #[cfg(unix)]
+        let mut presses = tokio::signal::unix::signal(SignalKind::interrupt())?;
+        #[cfg(windows)]
+        let mut presses = tokio::signal::windows::ctrl_c()?;
         let button = self.clone();
         tokio::spawn(async move {
-            while press.await.is_ok() {
+            while presses.recv().await.is_some() {
                 button.press();
-                press = Box::pin(ctrl_c());
             }
         });
+        Ok(())
     }
 
     /// Runs something until it ends or is stopped.
@@ -119,3 +118,67 @@ impl StopButton {
 
 /// What shells report of a program that Ctrl-C ended: 128 and the number of the signal.
 const EXIT_BY_CTRL_C: i32 = 130;
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::task::Poll;
+
+    use super::*;
+    use crate::lua::call_stoppable;
+    use crate::lua::mlua::{Lua, Value};
+
+    fn button(lua: &Lua) -> StopButton {
+        crate::lua::install_kv(lua, &namespaces()).unwrap();
+        StopButton::new(Interrupt::install(lua).unwrap())
+    }
+
+    fn namespaces() -> crate::namespaces::Namespaces {
+        let memory = crate::namespaces::Memory::new();
+        let clock = crate::store::WallClock::new();
+        crate::namespaces::Namespaces::new(Arc::new(memory), Arc::new(clock))
+    }
+
+    #[tokio::test]
+    async fn what_is_stopped_is_told_to_have_computed_or_waited() {
+        let button = button(&Lua::new());
+        let computing = poll_fn(|_| {
+            button.press();
+            Poll::<()>::Pending
+        });
+        assert_eq!(button.run(computing).await, Err(Stopped::Computing));
+
+        let presser = button.clone();
+        // It gets its turn once the other waits.
+        let press = async move { presser.press() };
+        let waiting = async {
+            tokio::spawn(press);
+            pending::<()>().await;
+        };
+        assert_eq!(button.run(waiting).await, Err(Stopped::Waiting));
+        assert_eq!(button.run(async { 7 }).await, Ok(7), "and the next is not");
+    }
+
+    #[tokio::test]
+    async fn a_press_while_nothing_runs_stops_nothing() {
+        let button = button(&Lua::new());
+        button.press();
+        assert_eq!(button.run(async { 7 }).await, Ok(7));
+    }
+
+    #[tokio::test]
+    async fn a_script_that_catches_everything_is_stopped_and_its_state_goes_on() {
+        let lua = Lua::new();
+        let button = button(&lua);
+        let presser = button.clone();
+        let press = lua.create_function(move |_, ()| Ok(presser.press())).unwrap();
+        lua.globals().set("press", press).unwrap();
+        let script = "kept = 6 press() while true do pcall(error) kept = kept end";
+        let script = lua.load(script).into_function().unwrap();
+        let stopped = button.run(call_stoppable(&lua, script)).await;
+        assert_eq!(stopped.unwrap_err(), Stopped::Computing);
+        let next = lua.load("return kept * 7").into_function().unwrap();
+        let values = button.run(call_stoppable(&lua, next)).await.unwrap().unwrap();
+        assert_eq!(values.front(), Some(&Value::Integer(42)));
+    }
+}
