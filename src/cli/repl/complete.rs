@@ -318,6 +318,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_what_may_be_acquired_is_offered() {
+        let config = "{version: '1.0', namespace: app, entries: [
+            {name: notes, kind: store.memory}, {name: secrets, kind: store.memory},
+            {name: all, kind: security.policy,
+             policy: {actions: store.get, resources: 'app:notes', effect: allow}}]}";
+        let options = crate::registry::LoadOptions::default();
+        let config = Config::parse(config, ".", "app.yaml", options).unwrap();
+        let engine = Plimsoll::open(config).await.unwrap();
+        let lua = Lua::new();
+        install(&lua, &engine).unwrap();
+        let completer = Completer::new(&lua, &engine).unwrap();
+        assert_eq!(completed(&completer, "store.get('|"), ["store.get('app:notes')"]);
+    }
+
+    #[tokio::test]
     async fn completing_calls_nothing_and_ends() {
         let completer = completer(
             "asked = 0

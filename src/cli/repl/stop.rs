@@ -171,7 +171,12 @@ mod tests {
         let lua = Lua::new();
         let button = button(&lua);
         let presser = button.clone();
-        let press = lua.create_function(move |_, ()| Ok(presser.press())).unwrap();
+        let press = lua
+            .create_function(move |_, ()| {
+                presser.press();
+                Ok(())
+            })
+            .unwrap();
         lua.globals().set("press", press).unwrap();
         let script = "kept = 6 press() while true do pcall(error) kept = kept end";
         let script = lua.load(script).into_function().unwrap();
