@@ -202,3 +202,21 @@ pub const HISTORY_LINE_BYTES_MAX: usize = 64 << 20;
 
 /// Most lines of a file of a history.
 pub const HISTORY_LINES_MAX: usize = 100_000_000;
+
+/// Longest chunk of `plimsoll repl`, in bytes: it is compiled anew with each line.
+pub const REPL_CHUNK_BYTES_MAX: usize = 256 << 10;
+
+/// Most chunks that `plimsoll repl` keeps in its history.
+pub const REPL_HISTORY_CHUNKS_MAX: usize = 1_000;
+
+/// Most candidates that `plimsoll repl` offers to complete a word.
+pub const REPL_CANDIDATES_MAX: usize = 500;
+
+/// Deepest nesting of tables that `plimsoll repl` prints.
+pub const REPL_SHOWN_DEPTH_MAX: usize = 16;
+
+/// Most fields that `plimsoll repl` prints of one value, those of nested tables included.
+pub const REPL_SHOWN_FIELDS_MAX: usize = 1_000;
+
+/// Most bytes that `plimsoll repl` prints of one string.
+pub const REPL_SHOWN_STRING_BYTES_MAX: usize = 16 << 10;

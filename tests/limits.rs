@@ -84,6 +84,12 @@ fn constants() -> BTreeMap<&'static str, u128> {
         IDENTITY_BYTES_MAX,
         HISTORY_LINE_BYTES_MAX,
         HISTORY_LINES_MAX,
+        REPL_CHUNK_BYTES_MAX,
+        REPL_HISTORY_CHUNKS_MAX,
+        REPL_CANDIDATES_MAX,
+        REPL_SHOWN_DEPTH_MAX,
+        REPL_SHOWN_FIELDS_MAX,
+        REPL_SHOWN_STRING_BYTES_MAX,
     ]
 }
 

@@ -27,6 +27,9 @@ pub enum Command {
     /// Run a Lua script with the stores of a configuration
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// Try Lua and the stores of a configuration, chunk by chunk
+    #[command(after_help = REPL_EXAMPLES)]
+    Repl(ReplArgs),
     /// Walk through what the stores do, and why it matters
     Demo,
     /// Print the value of a key
@@ -163,6 +166,13 @@ pub struct RunArgs {
     /// Arguments of the script, in `arg` and `...`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
+}
+
+/// `plimsoll repl`.
+#[derive(Debug, Args)]
+pub struct ReplArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// A verb on one key.
@@ -339,6 +349,16 @@ In the script:
   local cache = store.get(\"app:cache\")
   cache:set(\"user:123\", {name = \"Alice\"}, 3600)
   print(cache:get(\"user:123\").name)";
+
+const REPL_EXAMPLES: &str = "\
+Examples:
+  plimsoll repl
+  plimsoll repl --config plimsoll.yaml --actor ann
+  echo 'store.get(\"app:records\"):list()' | plimsoll repl
+
+There: the globals store, errors, json, time and KV; _ is the last value. Tab completes, Ctrl-C
+stops what runs, Ctrl-D leaves. Where standard input is no terminal, chunks are read from it without
+a prompt, errors go to standard error, and the exit code is 1 if a chunk failed.";
 
 #[cfg(test)]
 mod tests {

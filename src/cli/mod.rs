@@ -10,6 +10,7 @@ mod copy;
 mod demo;
 mod kv;
 mod output;
+mod repl;
 mod run;
 mod verbs;
 
@@ -94,6 +95,7 @@ const fn code_of(kind: ErrorKind) -> u8 {
 async fn execute(command: Command) -> Exit {
     let result = match command {
         Command::Run(args) => return run::run(args).await,
+        Command::Repl(args) => return repl::repl(args).await,
         Command::Demo => return demo::run().await,
         Command::CheckConfig(args) => check_config(&args),
         Command::CheckHistory(args) => check_history::check_history(&args),

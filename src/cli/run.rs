@@ -128,7 +128,7 @@ fn prepare(lua: &Lua, script: &Path, arguments: &[OsString]) -> mlua::Result<Mul
 }
 
 /// `os.exit`. Lua's own may close the state while the host is still inside it.
-fn exit_function(lua: &Lua) -> mlua::Result<Function> {
+pub fn exit_function(lua: &Lua) -> mlua::Result<Function> {
     lua.create_function(|_, code: Option<Value>| -> mlua::Result<()> {
         let code = match code {
             None | Some(Value::Nil | Value::Boolean(true)) => 0,

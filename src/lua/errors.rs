@@ -129,7 +129,8 @@ pub(super) fn describe_raw(value: &LuaValue) -> String {
 }
 
 /// Whether a value is an error object.
-pub(super) fn is_object(value: &LuaValue) -> bool {
+#[must_use]
+pub fn is_object(value: &LuaValue) -> bool {
     value.as_userdata().is_some_and(AnyUserData::is::<ErrorObject>)
 }
 

@@ -77,10 +77,10 @@ use crate::registry::Plimsoll;
 use crate::store::StoreHandle;
 
 use call::Calls;
-pub use errors::{describe, engine_error, object as error_value};
+pub use errors::{describe, engine_error, is_object as is_error, object as error_value};
 pub use interrupt::Interrupt;
 pub use sandbox::{Sandbox, SandboxOptions};
-pub use script::run_script;
+pub use script::{call_stoppable, run_script};
 
 /// Adds the modules `store`, `errors`, `json` and `time`; all but `store` are globals too.
 ///

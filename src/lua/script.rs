@@ -20,6 +20,21 @@ pub async fn run_script(
     })
 }
 
+/// Calls a function that [`Interrupt::run`](super::Interrupt::run) may stop. Its results are what it
+/// returns, whatever that is; nothing of it runs after the future was dropped: what it holds in
+/// `<close>` variables is not closed then.
+///
+/// # Errors
+/// What it throws, with the stack behind it if it is a string.
+pub async fn call_stoppable(lua: &Lua, function: Function) -> Result<MultiValue, Value> {
+    let text = |thrown: &Value| thrown.as_string().map(|text| text.to_string_lossy());
+    let results = start_stoppable(lua, function, MultiValue::new(), text).await;
+    results.map_err(|thrown| match thrown {
+        Thrown::Value(value) => value,
+        Thrown::Lua(error) => Value::Error(Box::new(error)),
+    })
+}
+
 /// What a script failed with.
 pub(super) enum Thrown {
     /// What it threw or returned: an error object, or else a message with its stack.
@@ -35,10 +50,19 @@ pub(super) async fn run_stoppable(
     script: Function,
     arguments: MultiValue,
 ) -> Result<MultiValue, Thrown> {
+    let describe = |thrown: &Value| Some(errors::describe_raw(thrown));
+    outcome(start_stoppable(lua, script, arguments, describe).await?)
+}
+
+async fn start_stoppable(
+    lua: &Lua,
+    script: Function,
+    arguments: MultiValue,
+    describe: Describe,
+) -> Result<MultiValue, Thrown> {
     let thread = lua.create_thread(xpcall(lua)?)?;
-    let arguments = protected(lua, script, arguments, errors::describe_raw)?;
-    let results = thread.into_async(arguments)?.await?;
-    outcome(results)
+    let arguments = protected(lua, script, arguments, describe)?;
+    returned(thread.into_async(arguments)?.await?)
 }
 
 async fn run_protected(
@@ -46,8 +70,9 @@ async fn run_protected(
     script: Function,
     arguments: MultiValue,
 ) -> Result<MultiValue, Thrown> {
-    let arguments = protected(lua, script, arguments, errors::describe)?;
-    outcome(xpcall(lua)?.call_async(arguments).await?)
+    let describe = |thrown: &Value| Some(errors::describe(thrown));
+    let arguments = protected(lua, script, arguments, describe)?;
+    outcome(returned(xpcall(lua)?.call_async(arguments).await?)?)
 }
 
 impl From<mlua::Error> for Thrown {
@@ -57,11 +82,15 @@ impl From<mlua::Error> for Thrown {
 }
 
 /// What the results of `xpcall` say.
-fn outcome(mut results: MultiValue) -> Result<MultiValue, Thrown> {
+fn returned(mut results: MultiValue) -> Result<MultiValue, Thrown> {
     match results.pop_front() {
-        Some(Value::Boolean(true)) => {}
-        _ => return Err(Thrown::Value(results.pop_front().unwrap_or(Value::Nil))),
+        Some(Value::Boolean(true)) => Ok(results),
+        _ => Err(Thrown::Value(results.pop_front().unwrap_or(Value::Nil))),
     }
+}
+
+/// A program that returns `nil` and an error has failed.
+fn outcome(results: MultiValue) -> Result<MultiValue, Thrown> {
     match (results.front(), results.get(1)) {
         (Some(Value::Nil), Some(error)) if !error.is_nil() => Err(Thrown::Value(error.clone())),
         _ => Ok(results),
@@ -80,20 +109,24 @@ fn xpcall(lua: &Lua) -> mlua::Result<Function> {
     lua.named_registry_value(XPCALL)
 }
 
+/// What to put before the stack of what was thrown; nothing if it is to stay as it is.
+type Describe = fn(&Value) -> Option<String>;
+
 /// The arguments of `xpcall`, with a handler that adds the stack while it is still there; error
 /// objects have theirs.
 fn protected(
     lua: &Lua,
     script: Function,
     arguments: MultiValue,
-    describe: fn(&Value) -> String,
+    describe: Describe,
 ) -> mlua::Result<MultiValue> {
     let handler = lua.create_function(move |lua, thrown: Value| {
         if errors::is_object(&thrown) || is_memory_error(&thrown) {
             return Ok(thrown);
         }
+        let Some(message) = describe(&thrown) else { return Ok(thrown) };
         let level = 1;
-        Ok(Value::String(lua.traceback(Some(&describe(&thrown)), level)?))
+        Ok(Value::String(lua.traceback(Some(&message), level)?))
     })?;
     let mut call = MultiValue::from_vec(vec![Value::Function(script), Value::Function(handler)]);
     call.extend(arguments);

@@ -174,15 +174,19 @@ impl Plimsoll {
         &self.inner.config
     }
 
+    /// The ids of the stores that the actor may acquire, in order.
+    pub fn store_ids(&self) -> impl Iterator<Item = &str> {
+        let ids = self.inner.stores.keys().map(EntryId::as_str);
+        ids.filter(|id| self.rights(id).allow(Permission::Get, Subject::Whole))
+    }
+
     fn rights(&self, id: &str) -> Rights {
         self.inner.policies.rights(&self.actor, id)
     }
 
     /// Suggests only what the actor may acquire.
     fn unknown_store(&self, id: &str) -> Error {
-        let ids = self.inner.stores.keys().map(EntryId::as_str);
-        let known = ids.filter(|id| self.rights(id).allow(Permission::Get, Subject::Whole));
-        let near = did_you_mean(id, known);
+        let near = did_you_mean(id, self.store_ids());
         Error::not_found(format!("the configuration has no store {id:?}{near}"))
     }
 }
