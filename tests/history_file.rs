@@ -139,6 +139,7 @@ fn what_is_wrong_is_named_with_its_line() {
         (r#""seq":4"#, r#""seq":4.5"#, "seq must be a whole number"),
         (r#""index":7"#, r#""index":9223372036854775808"#, "index is too large"),
         (r#""log_time":100,"#, "", "label needs the field log_time"),
+        (r#""seq":4"#, r#""seq":4,"seq":4"#, "the name \"seq\" stands there twice"),
         ("}}", "}", "this is no JSON"),
     ] {
         let text = format!("{HEADER}\n{}\n", call_with(part, replacement));

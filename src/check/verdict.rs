@@ -7,6 +7,31 @@
 //! | wrong | nothing | violated: the machine's own record contradicts what clients saw |
 //! | a label is missing | a violation | violated |
 //! | a label is missing | nothing | undecided |
+//!
+//! ```
+//! use plimsoll::check::history::{Answer, Call, History, Outcome, Request};
+//! use plimsoll::check::verdict::{Verdict, judge};
+//! use plimsoll::entry::Key;
+//! use plimsoll::keyspace::Keyspace;
+//!
+//! // Nobody ever wrote the key that somebody found.
+//! let call = Call {
+//!     id: 1,
+//!     client: 7,
+//!     node: 0,
+//!     keyspace: Keyspace::new("apps")?,
+//!     request: Request::Has(Key::new("x")?),
+//!     command: None,
+//!     called_at: 10,
+//!     returned_at: Some(20),
+//!     outcome: Outcome::Ok(Answer::Present(true)),
+//!     label: None,
+//! };
+//! let history = History { calls: vec![call], ..History::default() };
+//! let Verdict::Violated(violation) = judge(&history) else { panic!("it is wrong") };
+//! assert!(violation.explanation.ends_with("nobody had written it"));
+//! # Ok::<(), plimsoll::error::Error>(())
+//! ```
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use super::certificate::{Certificate, verify};

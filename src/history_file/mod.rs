@@ -9,6 +9,7 @@
 
 mod fields;
 mod read;
+mod strict;
 mod write;
 
 pub use read::read;

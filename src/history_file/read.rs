@@ -10,6 +10,7 @@ use serde_json::Value as Json;
 
 use super::HEADER;
 use super::fields::{Fields, Parsed, from_hex};
+use super::strict::Strict;
 use crate::check::history::{
     Answer, Call, CommandId, Delivery, History, Label, Observation, Outcome, Request, Upkeep, Work,
 };
@@ -41,7 +42,8 @@ pub fn read(from: impl BufRead) -> Result<History> {
         let line =
             serde_json::from_slice(line).map_err(|error| format!("this is no JSON: {error}"));
         let number = lines.number;
-        line.and_then(|json| reader.line(json)).map_err(|problem| at_line(number, problem))?;
+        line.and_then(|Strict(json)| reader.line(json))
+            .map_err(|problem| at_line(number, problem))?;
     }
     Ok(reader.history)
 }

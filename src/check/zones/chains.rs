@@ -187,13 +187,14 @@ pub(super) fn check_zones(
     if mutant!("absence never conflicts") {
         return Ok(());
     }
-    for at in key.absents.iter().chain(&key.deletes) {
+    let found = key.absents.iter().map(|at| (at, "found"));
+    let left = key.deletes.iter().map(|at| (at, "left"));
+    for (at, did) in found.chain(left) {
         let call = facts.at(*at);
         let Some(ended_at) = call.ended_at() else { continue };
         if let Some(chain) = containing(call.called_at, ended_at) {
-            let does = if call.request.is_command() { "left or found" } else { "found" };
             let explanation = format!(
-                "call {} of client {} {does} {:?} absent between {} and {ended_at}, although {}",
+                "call {} of client {} {did} {:?} absent between {} and {ended_at}, although {}",
                 call.id,
                 call.client,
                 key.key,

@@ -93,9 +93,9 @@ impl<'a> Facts<'a> {
         for (at, call) in (0..).zip(&history.calls) {
             facts.call(at, call)?;
         }
-        // Only now all keys are known.
+        // Only now the keys are known.
         for (at, call) in (0..).zip(&history.calls) {
-            facts.absences(at, call);
+            facts.page(at, call)?;
         }
         for key in &mut facts.keys {
             key.find_makers(history)?;
@@ -138,14 +138,6 @@ impl<'a> Facts<'a> {
                 if *is_present { &mut key.presents } else { &mut key.absents }.push(at);
                 Ok(())
             }
-            (Request::List(_), Outcome::Ok(Answer::Page(page))) => {
-                self.has_wide_calls = true;
-                for item in &page.items {
-                    let key = self.of_key(&call.keyspace, &item.key);
-                    key.saw_entry(history, at, &Seen::from(item))?;
-                }
-                Ok(())
-            }
             (request, outcome) if request.is_command() => {
                 self.has_wide_calls |= parts(request).nth(1).is_some();
                 match outcome {
@@ -159,26 +151,41 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The keys in the range of a page that it does not show were absent.
-    fn absences(&mut self, at: At, call: &'a Call) {
+    /// A page shows its items, and that the other keys of its range were absent. Keys that no other
+    /// kind of call names are known only from the first page on that shows them.
+    fn page(&mut self, at: At, call: &'a Call) -> Result<(), Violation> {
         let (Request::List(query), Outcome::Ok(Answer::Page(page))) =
             (&call.request, &call.outcome)
         else {
-            return;
+            return Ok(());
         };
+        self.has_wide_calls = true;
         let start = query.prefix.as_slice().max(query.after.as_slice());
-        let last = page.items.last().map_or(start, |item| item.key.as_str().as_bytes());
-        let Some(numbers) = self.numbers.get(&call.keyspace) else { return };
-        let mut shown = page.items.iter().map(|item| item.key.as_str().as_bytes()).peekable();
+        let bytes_of = |item: &'a Entry| item.key.as_str().as_bytes();
+        let last = page.items.last().map_or(start, bytes_of);
+        let mut items = page.items.iter().peekable();
+        let mut strangers = Vec::new();
+        let numbers = self.numbers.entry(&call.keyspace).or_default();
         for (key, number) in numbers.range::<[u8], _>((Bound::Included(start), Bound::Unbounded)) {
             if !key.starts_with(&query.prefix) || page.has_more && *key > last {
                 break;
             }
-            while shown.next_if(|item| item < key).is_some() {}
-            if *key > query.after.as_slice() && shown.peek() != Some(key) {
-                self.keys[*number].absents.push(at);
+            while let Some(item) = items.next_if(|item| bytes_of(item) < *key) {
+                strangers.push(item);
+            }
+            let facts = &mut self.keys[*number];
+            match items.next_if(|item| bytes_of(item) == *key) {
+                Some(item) => facts.saw_entry(self.history, at, &Seen::from(item))?,
+                None if *key > query.after.as_slice() => facts.absents.push(at),
+                None => {}
             }
         }
+        strangers.extend(items);
+        for item in strangers {
+            let history = self.history;
+            self.of_key(&call.keyspace, &item.key).saw_entry(history, at, &Seen::from(item))?;
+        }
+        Ok(())
     }
 
     /// An unknown outcome: any part may have had its effect.
