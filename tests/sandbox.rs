@@ -353,6 +353,24 @@ async fn a_limit_is_told_with_its_value_and_ends_the_sandbox() {
     assert_eq!(sandbox.run("after", b"return 1", []).await.unwrap_err(), error);
 }
 
+/// The result is copied within the limits of the script, and meets them as the script does.
+#[tokio::test]
+async fn a_limit_that_the_result_meets_is_told_as_one() {
+    let engine = engine().await;
+    let options = SandboxOptions::default().time(Duration::from_secs(1));
+    let mut sandbox = Sandbox::open(&engine, options).unwrap();
+    let script = b"
+        local start, result = time.now(), {}
+        for i = 1, 200000 do result[i] = {} end
+        while time.now() - start < 0.98 do end
+        return result";
+    let error = sandbox.eval("large", script, []).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+    assert_eq!(error.detail("limit"), Some(&1.0.into()));
+    let next = sandbox.eval("next", b"return 1", []).await.unwrap_err();
+    assert_eq!(next, error);
+}
+
 /// The table of `docs/sandbox.md`, as `library.function`.
 fn documented() -> Vec<String> {
     let rows = include_str!("../docs/sandbox.md").lines();

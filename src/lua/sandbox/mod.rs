@@ -30,7 +30,7 @@ mod strings;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mlua::{Lua, MultiValue};
+use mlua::Lua;
 use tokio::runtime::Handle;
 
 use super::interrupt::Interrupt;
@@ -43,7 +43,7 @@ use crate::limits::{
 use crate::registry::Plimsoll;
 use crate::value::Value;
 
-use run::{LimitErrors, Run, Script, first_value};
+use run::{Convert, LimitErrors, Run, Script, first_value};
 
 /// Where printed text goes.
 type PrintFn = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -157,7 +157,7 @@ impl Sandbox {
         source: &[u8],
         arguments: impl IntoIterator<Item = Value>,
     ) -> Result<()> {
-        self.execute(name, source, arguments, |_, _| Ok(())).await
+        self.execute(name, source, arguments, |_| Ok(())).await
     }
 
     /// As [`Sandbox::run`]; answers a copy of the script's first result, none for nil.
@@ -185,7 +185,7 @@ impl Sandbox {
         name: &str,
         source: &[u8],
         arguments: impl IntoIterator<Item = Value>,
-        convert: fn(&Lua, MultiValue) -> Result<T>,
+        convert: Convert<T>,
     ) -> Result<T> {
         let runtime = Handle::try_current()
             .map_err(|_| Error::invalid("a sandbox runs scripts inside a tokio runtime only"))?;

@@ -32,29 +32,33 @@ pub(super) struct Script {
 }
 
 impl Run {
-    /// Runs the script, and converts its results while its limits still hold.
-    pub(super) async fn run<T>(
-        self,
-        lua: &Lua,
-        convert: fn(&Lua, MultiValue) -> Result<T>,
-    ) -> Result<T> {
+    /// Runs the script, and converts its results while its limits still hold: what meets one then
+    /// ends as the script would have.
+    pub(super) async fn run<T>(self, lua: &Lua, convert: Convert<T>) -> Result<T> {
         let Self { script, deadline, interrupt, limit_errors } = self;
         let running = interrupt.run(script.call(lua));
-        match tokio::time::timeout_at(deadline.into(), running).await {
+        let thrown = match tokio::time::timeout_at(deadline.into(), running).await {
             Err(_elapsed) => {
                 interrupt.stop(limit_errors.time.clone());
-                Err(limit_errors.time)
+                return Err(limit_errors.time);
             }
-            Ok(Err(stopped)) => Err(stopped),
-            Ok(Ok(Ok(values))) => convert(lua, values),
-            Ok(Ok(Err(thrown))) if is_out_of_memory(&thrown) => {
-                interrupt.stop(limit_errors.memory.clone());
-                Err(limit_errors.memory)
-            }
-            Ok(Ok(Err(thrown))) => Err(script_error(&thrown)),
+            Ok(Err(stopped)) => return Err(stopped),
+            Ok(Ok(Err(thrown))) => thrown,
+            Ok(Ok(Ok(values))) => match convert(values) {
+                Ok(converted) => return Ok(converted),
+                Err(Refusal::Returned(error) | Refusal::Raised(error)) => return Err(error),
+                Err(Refusal::Lua(error)) => Thrown::Lua(error),
+            },
+        };
+        if is_out_of_memory(&thrown) {
+            interrupt.stop(limit_errors.memory);
         }
+        Err(interrupt.stopped().unwrap_or_else(|| script_error(&thrown)))
     }
 }
+
+/// What becomes of the results of a script.
+pub(super) type Convert<T> = fn(MultiValue) -> Result<T, Refusal>;
 
 impl Script {
     async fn call(self, lua: &Lua) -> Result<MultiValue, Thrown> {
@@ -97,16 +101,12 @@ impl LimitErrors {
 }
 
 /// A copy of the first result.
-pub(super) fn first_value(_: &Lua, results: MultiValue) -> Result<Option<Value>> {
+pub(super) fn first_value(results: MultiValue) -> Result<Option<Value>, Refusal> {
     match results.front() {
         None | Some(LuaValue::Nil) => Ok(None),
         Some(value) => {
             let purpose = Purpose { participle: "returned", ..Purpose::STORE };
-            value::from_lua("the result", value, purpose).map(Some).map_err(|refusal| match refusal
-            {
-                Refusal::Returned(error) | Refusal::Raised(error) => error,
-                Refusal::Lua(error) => Error::internal(error.to_string()),
-            })
+            value::from_lua("the result", value, purpose).map(Some)
         }
     }
 }
