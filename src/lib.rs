@@ -40,6 +40,7 @@ pub mod check;
 pub mod kv;
 pub mod namespaces;
 pub mod policy;
+pub mod storage;
 
 // Floor 3: adapters.
 #[cfg(feature = "store")]

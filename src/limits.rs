@@ -150,3 +150,12 @@ pub const SANDBOX_FORMAT_ARGUMENTS_MAX: usize = 64;
 
 /// Longest format of `os.date` in a sandbox, in bytes.
 pub const SANDBOX_DATE_FORMAT_BYTES_MAX: usize = 256;
+
+/// Bytes of a segment of the write-ahead log; a larger batch gets a segment of its own.
+pub const SEGMENT_BYTES: usize = 16 << 20;
+
+/// Longest identity of a data directory, in bytes.
+pub const IDENTITY_BYTES_MAX: usize = 4_096;
+
+/// Largest batch of the write-ahead log, in bytes of its encoding.
+pub const BATCH_BYTES_MAX: usize = 1 << 30;

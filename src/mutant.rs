@@ -3,7 +3,8 @@
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
-//! `tests/access_mutants.rs` to those in `ACCESS`, and `tests/kv_mutants.rs` to those in `KV`.
+//! `tests/access_mutants.rs` to those in `ACCESS`, `tests/kv_mutants.rs` to those in `KV`, and
+//! `tests/storage_mutants.rs` to those in `STORAGE`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -16,7 +17,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, KV, set};
+pub use switch::{ACCESS, ALL, KV, STORAGE, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -83,6 +84,19 @@ mod switch {
         "ttl of zero lasts to the end of the second",
     ];
 
+    /// The mutants of storage.
+    pub const STORAGE: &[&str] = &[
+        "batch number is reused",
+        "corrupt middle is cut as a tail",
+        "cut is not synced",
+        "segment is deleted too early",
+        "snapshot is not atomic",
+        "sync error is ignored",
+        "sync is skipped",
+        "torn tail is accepted",
+        "valid tail is dropped",
+    ];
+
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -96,6 +110,7 @@ mod switch {
             *ALL.iter()
                 .chain(ACCESS)
                 .chain(KV)
+                .chain(STORAGE)
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
         });
@@ -103,7 +118,7 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        let lists = [ALL, ACCESS, KV];
+        let lists = [ALL, ACCESS, KV, STORAGE];
         debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }

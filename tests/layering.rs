@@ -21,6 +21,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("kv", 1),
     ("policy", 1),
     ("namespaces", 1),
+    ("storage", 1),
     ("json", 3),
     ("sql", 3),
     ("store", 5),

@@ -66,6 +66,9 @@ fn constants() -> BTreeMap<&'static str, u128> {
         SANDBOX_PATTERN_BYTES_MAX,
         SANDBOX_FORMAT_ARGUMENTS_MAX,
         SANDBOX_DATE_FORMAT_BYTES_MAX,
+        SEGMENT_BYTES,
+        IDENTITY_BYTES_MAX,
+        BATCH_BYTES_MAX,
     ]
 }
 
