@@ -92,6 +92,7 @@ struct Faults {
     next_write_fails: bool,
     next_sync_fails: bool,
     next_write_lands_at: Option<u64>,
+    failing_operation: Option<u64>,
     capacity: Option<u64>,
     operations_max: Option<u64>,
 }
@@ -137,7 +138,7 @@ impl MemDisk {
         self.faults.operations_max = Some(operations);
     }
 
-    /// The next write fails; its first half is written all the same.
+    /// The next write fails; its first half, in whole sectors, is written all the same.
     pub fn fail_next_write(&mut self) {
         self.faults.next_write_fails = true;
     }
@@ -146,6 +147,12 @@ impl MemDisk {
     /// be: the next crash decides, whatever is synced meanwhile.
     pub fn fail_next_sync(&mut self) {
         self.faults.next_sync_fails = true;
+    }
+
+    /// The operation before which so many were begun fails, as the next write or sync would; a rename
+    /// or a removal that fails does nothing.
+    pub fn fail_operation(&mut self, operations: u64) {
+        self.faults.failing_operation = Some(operations);
     }
 
     /// Files together hold at most so many bytes; none means no limit.
@@ -199,12 +206,18 @@ impl MemDisk {
         digest.digest128()
     }
 
-    fn begin(&mut self, what: &str, name: &str) -> Result<(), DiskError> {
+    /// Counts an operation. Answers whether it has to fail on the way.
+    fn begin(&mut self, what: &str, name: &str) -> Result<bool, DiskError> {
         if self.faults.operations_max.is_some_and(|max| self.operations >= max) {
-            return Err(failed("stopped before", what, name));
+            return Err(failed("stopped", what, name));
         }
         self.operations += 1;
-        Ok(())
+        Ok(self.faults.failing_operation == Some(self.operations - 1))
+    }
+
+    /// As [`MemDisk::begin`], for an operation that happens or does not.
+    fn begin_whole(&mut self, what: &str, name: &str) -> Result<(), DiskError> {
+        if self.begin(what, name)? { Err(failed("failed", what, name)) } else { Ok(()) }
     }
 
     fn find(&self, name: &str) -> Result<FileId, DiskError> {
@@ -252,50 +265,52 @@ impl Disk for MemDisk {
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.begin("writing", name)?;
+        let mut fails = self.begin("writing", name)?;
+        fails |= std::mem::take(&mut self.faults.next_write_fails);
         let offset = self.faults.next_write_lands_at.take().unwrap_or(offset);
         let offset = usize::try_from(offset).expect("a file in memory is addressable");
         let file = self.find_or_create(name);
         if !self.has_room(file, offset + bytes.len()) {
             return Err(DiskError::new(DiskErrorKind::Full, format!("writing {name}")));
         }
-        let fails = std::mem::take(&mut self.faults.next_write_fails);
-        let written = if fails { &bytes[..bytes.len() / 2] } else { bytes };
+        let written = if fails { first_half(offset, bytes) } else { bytes };
         self.files.get_mut(&file).expect("it was found").write(offset, written);
-        if fails { Err(failed("failed on purpose", "writing", name)) } else { Ok(()) }
+        if fails { Err(failed("failed", "writing", name)) } else { Ok(()) }
     }
 
     fn sync(&mut self, name: &str) -> Result<(), DiskError> {
-        self.begin("syncing", name)?;
+        let mut fails = self.begin("syncing", name)?;
+        fails |= std::mem::take(&mut self.faults.next_sync_fails);
         let file = self.find(name)?;
         let file = self.files.get_mut(&file).expect("it was found");
-        if std::mem::take(&mut self.faults.next_sync_fails) {
+        if fails {
             file.is_doubtful = true;
-            return Err(failed("failed on purpose", "syncing", name));
+            return Err(failed("failed", "syncing", name));
         }
         file.sync();
         Ok(())
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
-        self.begin("renaming", from)?;
+        self.begin_whole("renaming", from)?;
         let file = self.find(from)?;
         self.change_names(NameChange::Renamed(from.to_owned(), to.to_owned(), file));
         Ok(())
     }
 
     fn remove(&mut self, name: &str) -> Result<(), DiskError> {
-        self.begin("removing", name)?;
+        self.begin_whole("removing", name)?;
         let file = self.find(name)?;
         self.change_names(NameChange::Removed(name.to_owned(), file));
         Ok(())
     }
 
     fn sync_names(&mut self) -> Result<(), DiskError> {
-        self.begin("syncing", "the names")?;
-        if std::mem::take(&mut self.faults.next_sync_fails) {
+        let mut fails = self.begin("syncing", "the names")?;
+        fails |= std::mem::take(&mut self.faults.next_sync_fails);
+        if fails {
             self.has_doubtful_names = true;
-            return Err(failed("failed on purpose", "syncing", "the names"));
+            return Err(failed("failed", "syncing", "the names"));
         }
         if !self.has_doubtful_names {
             for change in self.name_changes.drain(..) {
@@ -401,6 +416,12 @@ fn put(bytes: &mut Vec<u8>, offset: usize, new: &[u8]) {
         bytes.resize(end, 0);
     }
     bytes[offset..end].copy_from_slice(new);
+}
+
+/// About half of what is written at an offset, up to the end of a sector.
+fn first_half(offset: usize, bytes: &[u8]) -> &[u8] {
+    let middle = (offset + bytes.len() / 2) / SECTOR_BYTES * SECTOR_BYTES;
+    &bytes[..middle.saturating_sub(offset)]
 }
 
 fn failed(why: &str, what: &str, name: &str) -> DiskError {

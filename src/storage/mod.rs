@@ -102,7 +102,7 @@ impl<D: Disk> Storage<D> {
         let found = recovery::read(&disk, &files.segments, is_beginning)?;
 
         let at = snapshot.as_ref().map(|(meta, _)| meta.position());
-        let log = found.as_ref().map(|found| found.log.clone().after_snapshot(at)).transpose()?;
+        let log = found.as_ref().map(|found| found.log.after_snapshot(at)).transpose()?;
 
         for name in &files.temporary {
             disk.remove(name)?;

@@ -66,8 +66,8 @@ pub(super) fn read<D: Disk>(
             found.check_unused(&image)?;
             continue;
         }
-        if is_beginning && numbers == [1] && image.is_headless() {
-            image.check_unused()?;
+        // The first segment is made before anything else is saved; a crash may have come before.
+        if is_beginning && numbers == [1] && image.check_unused().is_ok() {
             return Ok(None);
         }
         found.take(&image, number == first)?;
@@ -148,7 +148,7 @@ impl Log {
     /// not, the snapshot came from elsewhere and all of the log is older than it or in conflict with
     /// it: so the entries go, and the log has to be reset.
     pub fn after_snapshot(
-        self,
+        &self,
         snapshot: Option<Position>,
     ) -> Result<(Vec<StoredEntry>, bool), Damage> {
         let snapshot_index = snapshot.map_or(0, |position| position.index);
@@ -162,7 +162,7 @@ impl Log {
         if self.hard_state.commit > self.last().index.max(snapshot_index) {
             return Err(damage("the log after it ends before what is committed"));
         }
-        let Some(snapshot) = snapshot else { return Ok((self.entries, true)) };
+        let Some(snapshot) = snapshot else { return Ok((self.entries.clone(), true)) };
         let holds = match snapshot.index.checked_sub(self.base.index + 1) {
             None if self.is_base_term_known => self.base.term == snapshot.term,
             None => return Err(damage("the log does not tell its term")),
@@ -173,9 +173,8 @@ impl Log {
         if !holds && self.hard_state.commit > snapshot.index {
             return Err(damage("what the log has committed contradicts it"));
         }
-        let mut entries = self.entries;
-        entries.retain(|entry| holds && entry.index > snapshot.index);
-        Ok((entries, holds))
+        let after = self.entries.iter().filter(|entry| holds && entry.index > snapshot.index);
+        Ok((after.cloned().collect(), holds))
     }
 }
 

@@ -117,11 +117,6 @@ impl Image {
         Ok(head)
     }
 
-    /// Whether the head was never written.
-    pub fn is_headless(&self) -> bool {
-        matches!(self.look(0), Ok(Sector::Zero))
-    }
-
     /// That no batch was ever written, as in a segment whose making a crash interrupted.
     pub fn check_unused(&self) -> Result<(), StorageError> {
         for place in 0..self.sectors() {
