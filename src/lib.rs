@@ -22,8 +22,9 @@
 //! # }
 //! ```
 //!
-//! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
-//! configuration; `sql` SQLite; `postgres` PostgreSQL; `lua` the Lua surface; `cli`, the default, the binary.
+//! Features: none is the core (machines and vocabulary, no IO); `fs` adds real files under storage;
+//! `store` stores, handles and configuration; `sql` SQLite; `postgres` PostgreSQL; `lua` the Lua
+//! surface; `cli`, the default, the binary.
 
 // Floor 0: the vocabulary.
 pub mod clock;
@@ -47,6 +48,8 @@ pub mod storage;
 pub mod json;
 #[cfg(feature = "sql")]
 pub mod sql;
+#[cfg(feature = "fs")]
+pub mod storage_fs;
 
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "cli")]

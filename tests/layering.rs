@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("storage", 1),
     ("json", 3),
     ("sql", 3),
+    ("storage_fs", 3),
     ("store", 5),
     ("registry", 6),
     ("lua", 7),
