@@ -38,11 +38,16 @@ fn example() -> MemDisk {
     storage.into_disk()
 }
 
-/// The bytes of a file, sixteen a row, without the rows of zeros.
+/// The bytes of a file, sixteen a row, without the rows of zeros; a star stands for more rows like
+/// the one above it.
 fn dump(name: &str, bytes: &[u8]) -> String {
     let mut text = format!("```text\n{name}, {} bytes\n", bytes.len());
-    for (row, bytes) in bytes.chunks(16).enumerate() {
-        if bytes.iter().any(|byte| *byte != 0) {
+    let rows: Vec<_> = bytes.chunks(16).collect();
+    for (row, bytes) in rows.iter().enumerate() {
+        let repeats = |row: usize| row > 0 && rows[row] == rows[row - 1];
+        if repeats(row) && bytes.iter().any(|byte| *byte != 0) {
+            text.push_str(if repeats(row - 1) { "" } else { "*\n" });
+        } else if bytes.iter().any(|byte| *byte != 0) {
             write!(text, "{:04x} ", row * 16).unwrap();
             bytes.iter().for_each(|byte| write!(text, " {byte:02x}").unwrap());
             text.push('\n');

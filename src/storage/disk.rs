@@ -59,6 +59,37 @@ pub trait Disk {
     fn sync_names(&mut self) -> Result<(), DiskError>;
 }
 
+/// A disk that is lent stays with its owner, also when what was opened on it was refused.
+impl<D: Disk> Disk for &mut D {
+    fn names(&self) -> Result<Vec<String>, DiskError> {
+        (**self).names()
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
+        (**self).read(name)
+    }
+
+    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        (**self).write(name, offset, bytes)
+    }
+
+    fn sync(&mut self, name: &str) -> Result<(), DiskError> {
+        (**self).sync(name)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        (**self).rename(from, to)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        (**self).remove(name)
+    }
+
+    fn sync_names(&mut self) -> Result<(), DiskError> {
+        (**self).sync_names()
+    }
+}
+
 /// What a disk could not do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskError {

@@ -134,9 +134,10 @@ impl<D: Disk> Storage<D> {
     ///
     /// # Panics
     /// If the batch before it was not synced, if its entries do not follow the log, or if it commits
-    /// what is not in the log.
+    /// what neither the log nor a snapshot holds.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        self.attempt(|storage| storage.wal.write(&mut storage.disk, batch))
+        let covered = self.snapshots.last().copied().unwrap_or(0);
+        self.attempt(|storage| storage.wal.write(&mut storage.disk, batch, covered))
     }
 
     /// Makes the batch that was written durable.

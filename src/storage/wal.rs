@@ -113,14 +113,20 @@ impl Wal {
         })
     }
 
-    /// Writes a batch.
-    pub fn write<D: Disk>(&mut self, disk: &mut D, batch: &Batch) -> Result<(), StorageError> {
+    /// Writes a batch, beside a snapshot that covers an index.
+    pub fn write<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        batch: &Batch,
+        covered: u64,
+    ) -> Result<(), StorageError> {
         assert!(!self.has_unsynced, "a batch is written only when the one before it was synced");
         let given = batch.reset.map(|(index, term)| Position { index, term });
         let reset = given.or(self.reset);
         let hard_state = batch.hard_state.unwrap_or(self.hard_state);
         let last = self.last_after(batch, reset);
-        assert!(hard_state.commit <= last.index, "only what is in the log is committed: {batch:?}");
+        let known = last.index.max(covered);
+        assert!(hard_state.commit <= known, "commit {} is beyond {known}", hard_state.commit);
         let bytes = batch::encode(self.last, hard_state, reset, &batch.entries);
         assert!(bytes.len() <= BATCH_BYTES_MAX, "the caller keeps batches within their limit");
         let sectors = sector::sectors_of(bytes.len()) as u32;

@@ -196,50 +196,12 @@ pub fn execute<D: Disk>(storage: &mut Storage<D>, step: &Step) -> Result<(), Sto
 /// Does steps on a disk until one fails. Gives the disk and how many were acknowledged; none if
 /// even opening failed.
 fn work(disk: &MemDisk, steps: &[Step]) -> (MemDisk, Option<usize>) {
-    let mut shared = Shared::new(disk);
-    let Ok((mut storage, _)) = Storage::open(&mut shared, OPTIONS) else {
-        return (shared.disk, None);
+    let mut disk = disk.clone();
+    let Ok((mut storage, _)) = Storage::open(&mut disk, OPTIONS) else {
+        return (disk, None);
     };
     let done = steps.iter().take_while(|step| execute(&mut storage, step).is_ok()).count();
-    drop(storage);
-    (shared.disk, Some(done))
-}
-
-/// A disk that is still there when opening it failed.
-struct Shared {
-    disk: MemDisk,
-}
-
-impl Shared {
-    fn new(disk: &MemDisk) -> Self {
-        Self { disk: disk.clone() }
-    }
-}
-
-type Done<T> = Result<T, plimsoll::storage::DiskError>;
-
-impl Disk for &mut Shared {
-    fn names(&self) -> Done<Vec<String>> {
-        self.disk.names()
-    }
-    fn read(&self, name: &str) -> Done<Vec<u8>> {
-        self.disk.read(name)
-    }
-    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Done<()> {
-        self.disk.write(name, offset, bytes)
-    }
-    fn sync(&mut self, name: &str) -> Done<()> {
-        self.disk.sync(name)
-    }
-    fn rename(&mut self, from: &str, to: &str) -> Done<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&mut self, name: &str) -> Done<()> {
-        self.disk.remove(name)
-    }
-    fn sync_names(&mut self) -> Done<()> {
-        self.disk.sync_names()
-    }
+    (disk, Some(done))
 }
 
 /// The disk after a run.
@@ -399,19 +361,18 @@ pub fn fail_everywhere(seed: u64) {
     for at in 0..disk_after(&steps).operations() {
         let mut disk = MemDisk::new();
         disk.fail_operation(at);
-        let mut shared = Shared::new(&disk);
         let mut done = None;
-        if let Ok((mut storage, _)) = Storage::open(&mut shared, OPTIONS) {
+        if let Ok((mut storage, _)) = Storage::open(&mut disk, OPTIONS) {
             let acknowledged =
                 steps.iter().take_while(|step| execute(&mut storage, step).is_ok()).count();
             done = Some(acknowledged);
             if acknowledged < steps.len() {
-                let before = storage.disk_mut().disk.operations();
+                let before = storage.disk_mut().operations();
                 assert_eq!(storage.sync(), Err(StorageError::Failed), "seed {seed}, {at} failed");
-                assert_eq!(storage.disk_mut().disk.operations(), before, "the disk is left alone");
+                assert_eq!(storage.disk_mut().operations(), before, "the disk is left alone");
             }
         }
-        for (what, image) in crash_images(&shared.disk, &mut draw) {
+        for (what, image) in crash_images(&disk, &mut draw) {
             let place = || format!("seed {seed}, operation {at} failed, {what}");
             check(&image, allowed(&views, done), &place);
         }
@@ -425,10 +386,9 @@ pub fn fill_everywhere(seed: u64) -> usize {
     for capacity in (0..disk_after(&steps).bytes()).step_by(SECTOR_BYTES) {
         let mut disk = MemDisk::new();
         disk.set_capacity(Some(capacity));
-        let mut shared = Shared::new(&disk);
         let mut done = None;
         let mut failure = None;
-        match Storage::open(&mut shared, OPTIONS) {
+        match Storage::open(&mut disk, OPTIONS) {
             Err(error) => failure = Some(error),
             Ok((mut storage, _)) => {
                 let executed = steps.iter().map(|step| execute(&mut storage, step));
@@ -443,8 +403,8 @@ pub fn fill_everywhere(seed: u64) -> usize {
         }
         let Some(error) = failure else { continue };
         assert!(matches!(error, StorageError::Full(_)), "seed {seed}, {capacity} bytes: {error}");
-        shared.disk.set_capacity(None);
-        check(&shared.disk, allowed(&views, done), &|| format!("seed {seed}, {capacity} bytes"));
+        disk.set_capacity(None);
+        check(&disk, allowed(&views, done), &|| format!("seed {seed}, {capacity} bytes"));
         refusals += 1;
     }
     refusals
