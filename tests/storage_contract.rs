@@ -256,3 +256,20 @@ fn faults_do_what_they_say_and_are_counted() {
     assert!(disk.corrupt("a", 1, 1) && !disk.corrupt("a", 9, 1) && !disk.corrupt("b", 0, 1));
     assert_eq!(disk.read("a").unwrap()[768], 0);
 }
+
+#[test]
+fn corruption_lasts_whether_or_not_unsynced_writes_do() {
+    let mut disk = MemDisk::new();
+    disk.write("a", 0, &[1; 4]).unwrap();
+    disk.sync("a").unwrap();
+    disk.sync_names().unwrap();
+    disk.write("a", 1, &[2; 2]).unwrap();
+    disk.write("a", 2, &[4; 4]).unwrap();
+    assert!(disk.corrupt_byte("a", 2, 16) && disk.corrupt_byte("a", 5, 16));
+    assert_eq!(disk.read("a").unwrap(), [1, 2, 4 + 16, 4, 4, 4 + 16]);
+    let mut kept = disk.clone();
+    kept.crash(|_| true);
+    assert_eq!(kept.read("a").unwrap(), [1, 2, 4 + 16, 4, 4, 4 + 16]);
+    disk.lose_unsynced();
+    assert_eq!(disk.read("a").unwrap(), [1, 1, 1 + 16, 1]);
+}

@@ -172,16 +172,9 @@ impl MemDisk {
     }
 
     /// Changes one byte, durably and unnoticed. Answers whether the file has it.
-    ///
-    /// # Panics
-    /// If the file has unsynced writes: whether they or the change came last, nothing would tell.
     pub fn corrupt_byte(&mut self, name: &str, offset: usize, xor: u8) -> bool {
         let file = self.names.get(name).and_then(|file| self.files.get_mut(file));
-        let Some(file) = file else { return false };
-        assert!(file.writes.is_empty(), "what is corrupted is what was synced");
-        let Some(byte) = file.bytes.get_mut(offset) else { return false };
-        *byte ^= xor;
-        true
+        file.is_some_and(|file| file.corrupt(offset, xor))
     }
 
     /// The bytes of all files.
@@ -324,10 +317,9 @@ impl Disk for MemDisk {
 
 impl File {
     fn write(&mut self, offset: usize, bytes: &[u8]) {
-        let file_length_before = self.bytes.len();
-        let end = offset + bytes.len();
-        let replaced = file_length_before.clamp(offset, end) - offset;
-        self.writes.push(Undo { offset, length: bytes.len(), file_length_before });
+        let undo = Undo { offset, length: bytes.len(), file_length_before: self.bytes.len() };
+        let replaced = undo.replaced();
+        self.writes.push(undo);
         if replaced > 0 {
             self.replaced.extend_from_slice(&self.bytes[offset..offset + replaced]);
         }
@@ -339,6 +331,22 @@ impl File {
             self.writes.clear();
             self.replaced.clear();
         }
+    }
+
+    /// Changes a byte, and what unsynced writes replaced there too: a crash that undoes them finds it
+    /// changed as well.
+    fn corrupt(&mut self, offset: usize, xor: u8) -> bool {
+        let Some(byte) = self.bytes.get_mut(offset) else { return false };
+        *byte ^= xor;
+        let mut at = 0;
+        for write in &self.writes {
+            let replaced = write.replaced();
+            if (write.offset..write.offset + replaced).contains(&offset) {
+                self.replaced[at + offset - write.offset] ^= xor;
+            }
+            at += replaced;
+        }
+        true
     }
 
     fn crash(&mut self, name: &str, survives: &mut impl FnMut(Unsynced<'_>) -> bool) {
@@ -364,10 +372,10 @@ impl File {
     /// Goes back to the durable contents. Gives the writes that were undone, oldest first.
     fn undo(&mut self) -> Vec<(usize, Vec<u8>)> {
         let mut undone = Vec::new();
-        while let Some(Undo { offset, length, file_length_before }) = self.writes.pop() {
-            let end = offset + length;
-            undone.push((offset, self.bytes[offset..end].to_vec()));
-            let replaced = file_length_before.clamp(offset, end) - offset;
+        while let Some(undo) = self.writes.pop() {
+            let Undo { offset, length, file_length_before } = undo;
+            undone.push((offset, self.bytes[offset..offset + length].to_vec()));
+            let replaced = undo.replaced();
             let kept = self.replaced.len() - replaced;
             if replaced > 0 {
                 self.bytes[offset..offset + replaced].copy_from_slice(&self.replaced[kept..]);
@@ -377,6 +385,13 @@ impl File {
         }
         undone.reverse();
         undone
+    }
+}
+
+impl Undo {
+    /// How many bytes the write replaced; what it wrote beyond them made the file longer.
+    fn replaced(self) -> usize {
+        self.file_length_before.clamp(self.offset, self.offset + self.length) - self.offset
     }
 }
 
