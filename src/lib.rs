@@ -23,8 +23,9 @@
 //! ```
 //!
 //! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
-//! configuration; `sql` SQLite; `postgres` PostgreSQL; `serde` values as Rust types; `blocking` the
-//! facade without async; `lua` the Lua surface; `cli` the binary. The default has all of them.
+//! configuration; `fs` real files under storage; `sql` SQLite; `postgres` PostgreSQL; `serde` values as
+//! Rust types; `blocking` the facade without async; `lua` the Lua surface; `cli` the binary; `raft` the
+//! Raft node without IO. The default has all but the last.
 
 // Floor 0: the vocabulary.
 pub mod clock;

@@ -220,3 +220,6 @@ pub const REPL_SHOWN_FIELDS_MAX: usize = 1_000;
 
 /// Most bytes that `plimsoll repl` prints of one string.
 pub const REPL_SHOWN_STRING_BYTES_MAX: usize = 16 << 10;
+
+/// Largest batch of the write-ahead log, in bytes of its encoding.
+pub const BATCH_BYTES_MAX: usize = 1 << 30;

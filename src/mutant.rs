@@ -103,9 +103,9 @@ mod switch {
 
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[
+        "batch number is reused",
         "corrupt middle is cut as a tail",
         "cut is not synced",
-        "missing batch is not noticed",
         "segment is deleted too early",
         "snapshot is not atomic",
         "sync error is ignored",

@@ -90,6 +90,7 @@ fn constants() -> BTreeMap<&'static str, u128> {
         REPL_SHOWN_DEPTH_MAX,
         REPL_SHOWN_FIELDS_MAX,
         REPL_SHOWN_STRING_BYTES_MAX,
+        BATCH_BYTES_MAX,
     ]
 }
 

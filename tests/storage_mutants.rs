@@ -1,43 +1,51 @@
-//! The tests of the tests: every deliberate bug in storage must be caught by a crash or by damage.
+//! The tests of the tests: every deliberate bug in storage must be caught by the trials that
+//! `storage_runs.rs` makes.
 //!
-//! `cargo mutants` prints how many generated runs that takes.
+//! `cargo mutants` prints which trial caught each, and with which seed.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/storage_crashes.rs"]
-mod crashes;
+#[path = "support/storage_runs.rs"]
+mod runs;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 
 use plimsoll::mutant;
 
-/// Each mutant must be caught within this many runs.
-const RUNS_MAX: u64 = 60;
+/// Each mutant must be caught within this many seeds, as many as the trials make at least.
+const SEEDS: std::ops::Range<u64> = 0..3;
 
-fn run_that_fails() -> Option<u64> {
-    (1..=RUNS_MAX).find(|seed| {
-        let run = || {
-            crashes::crash_everywhere(*seed).is_err()
-                || crashes::fail_every_sync(*seed).is_err()
-                || crashes::damage_everything(*seed).is_err()
-        };
-        catch_unwind(AssertUnwindSafe(run)).unwrap_or(true)
-    })
+type Trial = (&'static str, fn(u64));
+
+const TRIALS: &[Trial] = &[
+    ("a crash", |seed| _ = runs::crash_everywhere(seed)),
+    ("a failed operation", |seed| runs::fail_everywhere(seed)),
+    ("corruption", |seed| _ = runs::corrupt_everywhere(seed)),
+    ("a second crash", |seed| _ = runs::crash_again(seed)),
+];
+
+/// The trial that finds something wrong, and its seed, if there is one.
+fn what_catches() -> Option<(&'static str, u64)> {
+    SEEDS
+        .flat_map(|seed| TRIALS.iter().map(move |(name, trial)| (*name, *trial, seed)))
+        .find(|(_, trial, seed)| catch_unwind(|| trial(*seed)).is_err())
+        .map(|(name, _, seed)| (name, seed))
 }
 
 #[test]
 fn every_mutant_is_caught_and_storage_without_one_is_not() {
+    // What is wrong is a panic, and there will be one for each mutant.
     std::panic::set_hook(Box::new(|_| {}));
     let mut survivors = Vec::new();
-    println!("runs  mutant");
+    println!("seed  caught by            mutant");
     for name in mutant::STORAGE {
         mutant::set(Some(name));
-        match run_that_fails() {
-            Some(run) => println!("{run:>4}  {name}"),
+        match what_catches() {
+            Some((trial, seed)) => println!("{seed:>4}  {trial:<19}  {name}"),
             None => survivors.push(name),
         }
     }
     mutant::set(None);
-    let without = run_that_fails();
+    let without = what_catches();
     drop(std::panic::take_hook());
     assert!(survivors.is_empty(), "not caught: {survivors:?}");
     assert_eq!(without, None, "caught though there is no mutant");

@@ -1,41 +1,43 @@
-//! What is written in one step, and its bytes.
-//!
-//! Format version 1 (primitives of [`crate::codec`]):
+//! Batches: what is written and synced as one, and its encoding.
 //!
 //! ```text
-//! length of what follows: 4 bytes   version: byte   number of the batch before
-//! term   vote: fixed   commit
-//! reset: 0, or 1 and index, term
-//! entries: count, each: index, term, kind: byte, context, data
+//! kind: byte                                        0 a batch, 1 the end of a segment
+//! end of the log before it: index, term             what a lost part would contradict
+//! hard state: term: fixed, vote: fixed, commit: fixed
+//! reset: byte, [index, term]                        0 none, 1 the log begins after this index
+//! entries: count, [first index], each: term, kind: byte, context, data
 //! ```
 //!
-//! Every batch repeats the hard state, so that no old segment is needed for it, and names the batch
-//! before it, so that none is missing unnoticed.
+//! Primitives are those of [`crate::codec`]. The first index is there if there is an entry. The end
+//! of a segment has no reset and no entries. Every batch repeats the hard state, so that no segment
+//! is needed for the sake of an older one.
+//!
+//! No checksum and no length: those belong to the sectors that carry it.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use bytes::Bytes;
 
 use crate::codec::{DecodeError, Reader, Writer};
 
-/// The part of Raft's state that must not be forgotten.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a Raft member promised, beside its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HardState {
-    /// The newest term.
+    /// The newest term that it knows of.
     pub term: u64,
-    /// For whom this member has voted in it; 0 for nobody.
+    /// Whom it voted for in that term; 0 is nobody.
     pub vote: u64,
-    /// An index that is known to be committed.
+    /// The highest index that it knows to be committed.
     pub commit: u64,
 }
 
-/// An entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An entry of the log. What kind, context and data mean is the caller's matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredEntry {
-    /// Its index.
+    /// Its index, counted from 1.
     pub index: u64,
-    /// Its term.
+    /// The term in which it was proposed.
     pub term: u64,
-    /// Which kind of entry it is; what the kinds mean is the writer's matter.
+    /// Its kind.
     pub kind: u8,
     /// Bytes beside the data.
     pub context: Bytes,
@@ -43,98 +45,145 @@ pub struct StoredEntry {
     pub data: Bytes,
 }
 
-/// What is written in one step.
+/// What is written and synced as one. In this order: the hard state, the reset, the entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// The hard state, if it has changed.
+    /// The new hard state, if it changed.
     pub hard_state: Option<HardState>,
-    /// All entries are void, and the log goes on after this index and term: those of a snapshot.
+    /// Index and term of an installed snapshot, which was saved before: the log now begins after it,
+    /// and what stood in it is gone.
     pub reset: Option<(u64, u64)>,
-    /// Entries, consecutive. The first one voids whatever stood at or after its index.
+    /// Entries with consecutive indexes. The first replaces whatever stood at or after its index.
     pub entries: Vec<StoredEntry>,
 }
 
-/// A batch as it was read.
-pub(super) struct ReadBatch {
-    pub before: u64,
+/// An index and the term of its entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub index: u64,
+    pub term: u64,
+}
+
+/// What a batch says once it stands on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub is_end: bool,
+    /// The end of the log before it.
+    pub before: Position,
     pub hard_state: HardState,
-    pub reset: Option<(u64, u64)>,
+    pub reset: Option<Position>,
     pub entries: Vec<StoredEntry>,
 }
 
-pub(super) fn encode(batch: &Batch, before: u64, hard_state: HardState) -> Bytes {
-    let room: usize = batch.entries.iter().map(|entry| entry.data.len() + 64).sum();
-    let mut writer = Writer::with_capacity(64 + room);
-    writer.raw(&[0; LENGTH_BYTES]);
-    writer.byte(FORMAT_VERSION);
-    writer.unsigned(before);
-    writer.unsigned(hard_state.term);
-    writer.fixed(hard_state.vote);
-    writer.unsigned(hard_state.commit);
-    match batch.reset {
+pub(super) fn encode(
+    before: Position,
+    hard_state: HardState,
+    reset: Option<Position>,
+    entries: &[StoredEntry],
+) -> Writer {
+    let bytes: usize = entries.iter().map(|e| e.context.len() + e.data.len() + 24).sum();
+    let mut writer = Writer::with_capacity(bytes + 80);
+    encode_head(&mut writer, KIND_BATCH, before, hard_state);
+    match reset {
         None => writer.byte(0),
-        Some((index, term)) => {
+        Some(Position { index, term }) => {
             writer.byte(1);
             writer.unsigned(index);
             writer.unsigned(term);
         }
     }
-    writer.count(batch.entries.len());
-    for entry in &batch.entries {
-        writer.unsigned(entry.index);
+    writer.count(entries.len());
+    if let Some(first) = entries.first() {
+        writer.unsigned(first.index);
+    }
+    for entry in entries {
         writer.unsigned(entry.term);
         writer.byte(entry.kind);
         writer.bytes(&entry.context);
         writer.bytes(&entry.data);
     }
-    let mut bytes = Vec::from(writer.finish());
-    let length = u32::try_from(bytes.len() - LENGTH_BYTES).expect("a batch is shorter than 4 GiB");
-    bytes[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    bytes.into()
+    writer
 }
 
-/// The length that a batch had before it was read.
-pub(super) fn encode_len(read: &ReadBatch) -> usize {
-    let ReadBatch { before, hard_state, reset, entries } = read;
-    let batch = Batch { hard_state: None, reset: *reset, entries: entries.clone() };
-    encode(&batch, *before, *hard_state).len()
+/// The batch that ends a segment.
+pub(super) fn encode_end(before: Position, hard_state: HardState) -> Writer {
+    let mut writer = Writer::with_capacity(80);
+    encode_head(&mut writer, KIND_END, before, hard_state);
+    writer
 }
 
-/// The batch at the start of bytes that are filled up with zeros.
-pub(super) fn decode(bytes: &Bytes) -> Result<ReadBatch, DecodeError> {
-    let mut reader = Reader::new(bytes.clone());
-    let length = reader.raw(LENGTH_BYTES, "the length of a batch")?;
-    let length = u32::from_be_bytes(length[..].try_into().expect("four bytes were read"));
-    let mut reader = Reader::new(reader.raw(length as usize, "a batch")?);
-    if reader.byte("a format version")? != FORMAT_VERSION {
-        return Err(reader.error("a batch of this format version"));
+fn encode_head(writer: &mut Writer, kind: u8, before: Position, hard_state: HardState) {
+    writer.byte(kind);
+    writer.unsigned(before.index);
+    writer.unsigned(before.term);
+    encode_hard_state(writer, hard_state);
+}
+
+pub(super) fn encode_hard_state(writer: &mut Writer, hard_state: HardState) {
+    for number in [hard_state.term, hard_state.vote, hard_state.commit] {
+        writer.fixed(number);
     }
-    let before = reader.unsigned("the batch before")?;
-    let hard_state = HardState {
-        term: reader.unsigned("a term")?,
-        vote: reader.fixed("a vote")?,
-        commit: reader.unsigned("a commit index")?,
-    };
-    let reset = match reader.byte("a reset")? {
-        0 => None,
-        1 => Some((reader.unsigned("an index")?, reader.unsigned("a term")?)),
-        _ => return Err(reader.error("a reset")),
-    };
-    let count = reader.count(5, "the number of entries")?;
-    let entries = (0..count).map(|_| decode_entry(&mut reader)).collect::<Result<_, _>>()?;
-    reader.finish("the end of the batch")?;
-    Ok(ReadBatch { before, hard_state, reset, entries })
 }
 
-fn decode_entry(reader: &mut Reader) -> Result<StoredEntry, DecodeError> {
-    Ok(StoredEntry {
-        index: reader.unsigned("an index")?,
-        term: reader.unsigned("a term")?,
-        kind: reader.byte("a kind")?,
-        context: reader.bytes("a context")?,
-        data: reader.bytes("data")?,
+/// Reads a batch. Contexts and data are slices of the input.
+pub(super) fn decode(bytes: Bytes) -> Result<Record, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let is_end = match reader.byte("kind of a batch")? {
+        KIND_BATCH => false,
+        KIND_END => true,
+        _ => return Err(reader.error("kind of a batch")),
+    };
+    let before = decode_position(&mut reader)?;
+    let hard_state = decode_hard_state(&mut reader)?;
+    let (mut reset, mut entries) = (None, Vec::new());
+    if !is_end {
+        reset = match reader.byte("reset")? {
+            0 => None,
+            1 => Some(decode_position(&mut reader)?),
+            _ => return Err(reader.error("reset")),
+        };
+        entries = decode_entries(&mut reader)?;
+    }
+    reader.finish("end of a batch")?;
+    Ok(Record { is_end, before, hard_state, reset, entries })
+}
+
+fn decode_entries(reader: &mut Reader) -> Result<Vec<StoredEntry>, DecodeError> {
+    let count = reader.count(ENTRY_BYTES_MIN, "entries")?;
+    let mut entries = Vec::with_capacity(count);
+    if count == 0 {
+        return Ok(entries);
+    }
+    let first = reader.unsigned("first index")?;
+    if first == 0 || first.checked_add(count as u64).is_none() {
+        return Err(reader.error("first index"));
+    }
+    for index in first..first + count as u64 {
+        entries.push(StoredEntry {
+            index,
+            term: reader.unsigned("term of an entry")?,
+            kind: reader.byte("kind of an entry")?,
+            context: reader.bytes("context of an entry")?,
+            data: reader.bytes("data of an entry")?,
+        });
+    }
+    Ok(entries)
+}
+
+fn decode_position(reader: &mut Reader) -> Result<Position, DecodeError> {
+    Ok(Position { index: reader.unsigned("index")?, term: reader.unsigned("term")? })
+}
+
+pub(super) fn decode_hard_state(reader: &mut Reader) -> Result<HardState, DecodeError> {
+    Ok(HardState {
+        term: reader.fixed("hard state")?,
+        vote: reader.fixed("hard state")?,
+        commit: reader.fixed("hard state")?,
     })
 }
 
-const LENGTH_BYTES: usize = 4;
-const FORMAT_VERSION: u8 = 1;
+const KIND_BATCH: u8 = 0;
+const KIND_END: u8 = 1;
+
+/// Term, kind, and two lengths.
+const ENTRY_BYTES_MIN: usize = 4;

@@ -1,87 +1,129 @@
-//! Files that are replaced as a whole: the identity, and snapshots.
-//!
-//! A blob is written under a temporary name, synced, renamed, and the names are synced: after a crash
-//! there is the old one or the new one, never a part. Its head covers all of it:
+//! Blobs: the identity and the snapshots, files that are replaced as a whole.
 //!
 //! ```text
-//! "PLIMBLOB"   version: byte   first number: 8   second number: 8   length: 8   checksum: 8   bytes
+//!   0  "PLIMIDN" or "PLIMSNP", 7
+//!   7  format version, 1: 1
+//!   8  index, 8, and term, 8: what a snapshot covers; 0 in an identity
+//!  24  length of the bytes, 8
+//!  32  the bytes
+//!      checksum, 16: xxh3-128 of all that precedes it
 //! ```
 //!
-//! The numbers are a snapshot's index and term. The checksum (xxh3) covers them, the length and the
-//! bytes.
+//! A blob is written to a temporary name, synced, renamed, and the names are synced: after a crash
+//! the name leads to the old one or to the new one. What a temporary name leads to is nobody's.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use bytes::Bytes;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
-use super::StorageError;
+use super::batch::Position;
 use super::disk::Disk;
-use crate::codec::{Reader, Writer};
+use super::sector::FORMAT_VERSION;
+use super::{Damage, StorageError};
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::mutant::mutant;
 
-/// Replaces a file with bytes, durably.
+/// What a blob is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Identity,
+    Snapshot,
+}
+
+/// The name of the identity's file.
+pub(super) const IDENTITY: &str = "identity";
+
+/// The names under which blobs are written before they get their own.
+pub(super) const TEMPORARY: [&str; 2] = ["identity.new", "snapshot.new"];
+
+/// The name of a snapshot's file.
+pub(super) fn snapshot_name(index: u64) -> String {
+    format!("{SNAPSHOT_PREFIX}{index:016x}")
+}
+
+/// The index that the snapshot in a file of this name covers.
+pub(super) fn snapshot_index(name: &str) -> Option<u64> {
+    let index = u64::from_str_radix(name.strip_prefix(SNAPSHOT_PREFIX)?, 16).ok()?;
+    (snapshot_name(index) == name).then_some(index)
+}
+
+/// Makes a blob durable under a name.
 pub(super) fn save<D: Disk>(
     disk: &mut D,
+    kind: Kind,
     name: &str,
-    numbers: (u64, u64),
+    at: Position,
     bytes: &[u8],
 ) -> Result<(), StorageError> {
-    let mut writer = Writer::with_capacity(HEAD_BYTES + bytes.len());
-    writer.raw(MAGIC);
-    writer.byte(FORMAT_VERSION);
-    writer.fixed(numbers.0);
-    writer.fixed(numbers.1);
-    writer.fixed(bytes.len() as u64);
-    writer.fixed(checksum(numbers, bytes));
-    writer.raw(bytes);
-    let bytes = writer.finish();
-    if mutant!("snapshot is not atomic") {
-        disk.write(name, 0, &bytes)?;
-        disk.sync(name)?;
-        disk.sync_names()?;
-        return Ok(());
+    let mut head = Writer::with_capacity(HEAD_BYTES);
+    head.raw(kind.magic());
+    head.byte(FORMAT_VERSION);
+    for number in [at.index, at.term, bytes.len() as u64] {
+        head.fixed(number);
     }
-    disk.write(TEMPORARY, 0, &bytes)?;
-    disk.sync(TEMPORARY)?;
-    disk.rename(TEMPORARY, name)?;
-    disk.sync_names()?;
-    Ok(())
+    let mut checksum = Xxh3::new();
+    checksum.update(head.as_slice());
+    checksum.update(bytes);
+    let is_atomic = kind == Kind::Identity || !mutant!("snapshot is not atomic");
+    let temporary = if is_atomic { kind.temporary() } else { name };
+    disk.write(temporary, 0, head.as_slice())?;
+    disk.write(temporary, HEAD_BYTES as u64, bytes)?;
+    let end = (HEAD_BYTES + bytes.len()) as u64;
+    disk.write(temporary, end, &checksum.digest128().to_be_bytes())?;
+    disk.sync(temporary)?;
+    if is_atomic {
+        disk.rename(temporary, name)?;
+    }
+    Ok(disk.sync_names()?)
 }
 
-/// The numbers and bytes that a file was replaced with.
-pub(super) fn load<D: Disk>(disk: &D, name: &str) -> Result<((u64, u64), Bytes), StorageError> {
-    let damaged = |_| StorageError::damaged(name, "it is not what was written");
-    let mut reader = Reader::new(disk.read(name)?.into());
-    let mut read = || {
-        if reader.raw(MAGIC.len(), "a blob")? != MAGIC {
-            return Err(reader.error("a blob"));
+/// Reads a blob.
+pub(super) fn load<D: Disk>(
+    disk: &D,
+    kind: Kind,
+    name: &str,
+) -> Result<(Position, Bytes), StorageError> {
+    let bytes = Bytes::from(disk.read(name)?);
+    if bytes.starts_with(kind.magic()) && bytes.get(7).is_some_and(|v| *v != FORMAT_VERSION) {
+        return Err(StorageError::Version { file: name.to_owned(), version: bytes[7] });
+    }
+    decode(kind, bytes).map_err(|error| {
+        let file = name.to_owned();
+        StorageError::Damaged(Damage { file, sector: None, what: error.to_string() })
+    })
+}
+
+fn decode(kind: Kind, file: Bytes) -> Result<(Position, Bytes), DecodeError> {
+    let mut reader = Reader::new(file.clone());
+    if reader.raw(8, "head")?[..7] != *kind.magic() {
+        return Err(reader.error("head"));
+    }
+    let at = Position { index: reader.fixed("index")?, term: reader.fixed("term")? };
+    let length = usize::try_from(reader.fixed("length")?).map_err(|_| reader.error("length"))?;
+    let bytes = reader.raw(length, "bytes")?;
+    let checksum = xxh3_128(&file[..HEAD_BYTES + length]).to_be_bytes();
+    if reader.raw(16, "checksum")? != checksum[..] {
+        return Err(reader.error("checksum"));
+    }
+    reader.finish("end of the file")?;
+    Ok((at, bytes))
+}
+
+impl Kind {
+    const fn magic(self) -> &'static [u8] {
+        match self {
+            Self::Identity => b"PLIMIDN",
+            Self::Snapshot => b"PLIMSNP",
         }
-        let version = reader.byte("a format version")?;
-        let numbers = (reader.fixed("a number")?, reader.fixed("a number")?);
-        let length = reader.fixed("a length")?;
-        let sum = reader.fixed("a checksum")?;
-        let length = usize::try_from(length).map_err(|_| reader.error("a length"))?;
-        let bytes = reader.raw(length, "the bytes")?;
-        Ok((version, numbers, sum, bytes))
-    };
-    let (version, numbers, sum, bytes) = read().map_err(damaged)?;
-    if version != FORMAT_VERSION {
-        let what = format!("format version {version}, this program reads {FORMAT_VERSION}");
-        return Err(StorageError::damaged(name, &what));
     }
-    if reader.remaining() > 0 || sum != checksum(numbers, &bytes) {
-        return Err(StorageError::damaged(name, "it is not what was written"));
+
+    const fn temporary(self) -> &'static str {
+        match self {
+            Self::Identity => TEMPORARY[0],
+            Self::Snapshot => TEMPORARY[1],
+        }
     }
-    Ok((numbers, bytes))
 }
 
-fn checksum(numbers: (u64, u64), bytes: &[u8]) -> u64 {
-    xxh3_64_with_seed(bytes, numbers.0.rotate_left(32) ^ numbers.1 ^ bytes.len() as u64)
-}
-
-/// The name of a file that is being written.
-pub(super) const TEMPORARY: &str = "temporary";
-
-const MAGIC: &[u8] = b"PLIMBLOB";
-const FORMAT_VERSION: u8 = 1;
-const HEAD_BYTES: usize = 41;
+const SNAPSHOT_PREFIX: &str = "snapshot-";
+const HEAD_BYTES: usize = 32;

@@ -1,111 +1,114 @@
-//! Sectors of the log: how a batch lies on the disk, and how a torn one differs from a damaged one.
-//!
-//! A batch is one sync. It begins on a fresh sector, and each of its sectors says to which batch it
-//! belongs and where that begins and ends:
+//! Sectors: 512 bytes that tell by themselves what they are and where they belong.
 //!
 //! ```text
-//! checksum: 8 bytes   batch number: 8   first sector: 4   last sector: 4   payload: 488     big-endian
+//!   0  checksum, 8: xxh3 of the 504 bytes that follow
+//!   8  segment, 8: the number of the segment
+//!  16  batch, 8: the number of the batch
+//!  24  place, 4: which sector of the segment this is
+//!  28  first, 4, and last, 4: the batch's first and last sector
+//!  36  used, 2: bytes of the batch in this sector, 1 to 472
+//!  38  format version, 1: 1
+//!  39  zero, 1
+//!  40  the bytes, then zeros
 //! ```
 //!
-//! The checksum (xxh3, seeded with the segment's number and the sector's own place) covers all that
-//! follows it, so that a sector that was written to another place is not taken for the one there.
-//! Segments are zeroed and synced before use: a sector that a crash has lost is all zero, and a sector
-//! that is neither zero nor right was damaged.
+//! Numbers are unsigned, most significant byte first. All sectors of a batch but the last are full.
+//! A sector that was never written is all zero, and nothing that was written is.
+//!
+//! No repair: what does not look as it must is reported, never guessed at.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::disk::SECTOR_BYTES;
 
-/// Bytes of a batch in one sector.
+/// The version of the format of all files.
+pub(super) const FORMAT_VERSION: u8 = 1;
+
+/// Bytes of a batch that a sector carries.
 pub(super) const PAYLOAD_BYTES: usize = SECTOR_BYTES - HEAD_BYTES;
 
-/// What one sector holds.
+/// What a sector turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sector {
-    /// Nothing was written here, or what was written is lost.
+    /// Never written, or zeroed since.
     Zero,
-    /// A part of a batch.
-    Part { batch: u64, first: u32, last: u32 },
-    /// Something else.
-    Damaged,
+    /// Part of a batch, and in its place.
+    Part(Part),
+    /// Of another version of the format.
+    Version(u8),
+    /// Anything else; what is wrong with it.
+    Bad(&'static str),
 }
 
-/// How many sectors a batch of so many bytes takes.
+/// What a sector says of the batch that it is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub batch: u64,
+    pub first: u32,
+    pub last: u32,
+}
+
+/// How many sectors a batch takes.
 pub(super) const fn sectors_of(bytes: usize) -> usize {
-    if bytes == 0 { 1 } else { bytes.div_ceil(PAYLOAD_BYTES) }
+    bytes.div_ceil(PAYLOAD_BYTES)
 }
 
-/// A batch in sectors, for a place in a segment. Appends to `sectors`.
+/// Lays a batch out in sectors, from a place of a segment on.
 pub(super) fn lay_out(sectors: &mut Vec<u8>, segment: u64, first: u32, batch: u64, bytes: &[u8]) {
-    let count = sectors_of(bytes.len());
-    let last = first + u32::try_from(count).expect("a segment has fewer sectors") - 1;
-    for (position, place) in (first..=last).enumerate() {
-        let start = sectors.len();
-        sectors.extend_from_slice(&[0; 8]);
-        sectors.extend_from_slice(&batch.to_be_bytes());
-        sectors.extend_from_slice(&first.to_be_bytes());
-        sectors.extend_from_slice(&last.to_be_bytes());
-        let from = position * PAYLOAD_BYTES;
-        let to = bytes.len().min(from + PAYLOAD_BYTES);
-        sectors.extend_from_slice(&bytes[from..to]);
-        sectors.resize(start + SECTOR_BYTES, 0);
-        let checksum = checksum(&sectors[start..], segment, place);
-        sectors[start..start + 8].copy_from_slice(&checksum.to_be_bytes());
+    sectors.clear();
+    sectors.resize(sectors_of(bytes.len()) * SECTOR_BYTES, 0);
+    let last = first + sectors_of(bytes.len()) as u32 - 1;
+    let parts = bytes.chunks(PAYLOAD_BYTES);
+    for ((place, sector), part) in (first..).zip(sectors.chunks_exact_mut(SECTOR_BYTES)).zip(parts)
+    {
+        sector[8..16].copy_from_slice(&segment.to_be_bytes());
+        sector[16..24].copy_from_slice(&batch.to_be_bytes());
+        sector[24..28].copy_from_slice(&place.to_be_bytes());
+        sector[28..32].copy_from_slice(&first.to_be_bytes());
+        sector[32..36].copy_from_slice(&last.to_be_bytes());
+        sector[36..38].copy_from_slice(&(part.len() as u16).to_be_bytes());
+        sector[38] = FORMAT_VERSION;
+        sector[HEAD_BYTES..HEAD_BYTES + part.len()].copy_from_slice(part);
+        let checksum = xxh3_64(&sector[8..]);
+        sector[..8].copy_from_slice(&checksum.to_be_bytes());
     }
 }
 
-/// What stands at a place of a segment.
+/// Looks at a sector at a place of a segment.
 pub(super) fn look(sector: &[u8], segment: u64, place: u32) -> Sector {
     if sector.iter().all(|byte| *byte == 0) {
         return Sector::Zero;
     }
-    let number = |at: usize| {
-        u64::from_be_bytes(sector[at..at + 8].try_into().expect("eight bytes of a sector"))
-    };
-    if sector.len() != SECTOR_BYTES || number(0) != checksum(sector, segment, place) {
-        return Sector::Damaged;
+    if number(sector, 0, 8) != xxh3_64(&sector[8..]) {
+        return Sector::Bad("its checksum is wrong");
     }
-    let (first, last) = ((number(16) >> 32) as u32, number(16) as u32);
-    if !(first..=last).contains(&place) {
-        return Sector::Damaged;
+    if sector[38] != FORMAT_VERSION {
+        return Sector::Version(sector[38]);
     }
-    Sector::Part { batch: number(8), first, last }
+    if number(sector, 8, 8) != segment || number(sector, 24, 4) != u64::from(place) {
+        return Sector::Bad("it belongs elsewhere");
+    }
+    let (first, last) = (number(sector, 28, 4) as u32, number(sector, 32, 4) as u32);
+    let used = used(sector);
+    let is_full = used == PAYLOAD_BYTES || place == last && used > 0 && used < PAYLOAD_BYTES;
+    if !(first..=last).contains(&place) || !is_full || sector[39] != 0 {
+        return Sector::Bad("it contradicts itself");
+    }
+    Sector::Part(Part { batch: number(sector, 16, 8), first, last })
 }
 
-/// The bytes of the batch in a sector.
+/// The bytes of the batch in a sector that was looked at.
 pub(super) fn payload(sector: &[u8]) -> &[u8] {
-    &sector[HEAD_BYTES..]
+    &sector[HEAD_BYTES..HEAD_BYTES + used(sector)]
 }
 
-fn checksum(sector: &[u8], segment: u64, place: u32) -> u64 {
-    xxh3_64_with_seed(&sector[8..], segment.rotate_left(32) ^ u64::from(place))
+fn used(sector: &[u8]) -> usize {
+    number(sector, 36, 2) as usize
 }
 
-const HEAD_BYTES: usize = 24;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sectors_tell_their_batch_and_their_place() {
-        let bytes = [7; PAYLOAD_BYTES + 1];
-        let mut sectors = Vec::new();
-        lay_out(&mut sectors, 3, 5, 42, &bytes);
-        assert_eq!(sectors.len(), 2 * SECTOR_BYTES);
-        let (one, two) = sectors.split_at(SECTOR_BYTES);
-        let part = Sector::Part { batch: 42, first: 5, last: 6 };
-        assert_eq!((look(one, 3, 5), look(two, 3, 6)), (part, part));
-        for (sector, segment, place) in [(one, 3, 6), (two, 3, 5), (one, 4, 5), (two, 3, 7)] {
-            assert_eq!(look(sector, segment, place), Sector::Damaged);
-        }
-        assert_eq!(payload(one), [7; PAYLOAD_BYTES]);
-        assert_eq!(look(&[0; SECTOR_BYTES], 3, 5), Sector::Zero);
-        for at in 0..SECTOR_BYTES {
-            let mut damaged = one.to_vec();
-            damaged[at] ^= 1;
-            assert_eq!(look(&damaged, 3, 5), Sector::Damaged, "byte {at}");
-        }
-    }
+fn number(sector: &[u8], at: usize, bytes: usize) -> u64 {
+    sector[at..at + bytes].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
+
+const HEAD_BYTES: usize = 40;
