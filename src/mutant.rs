@@ -3,7 +3,8 @@
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
-//! `tests/access_mutants.rs` to those in `ACCESS`, and `tests/kv_mutants.rs` to those in `KV`.
+//! `tests/access_mutants.rs` to those in `ACCESS`, `tests/kv_mutants.rs` to those in `KV`, and
+//! `tests/check_mutants.rs` to those in `CHECK`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -16,7 +17,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, KV, RAFT, set};
+pub use switch::{ACCESS, ALL, CHECK, KV, RAFT, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -98,6 +99,17 @@ mod switch {
         "vote sent before it is durable",
     ];
 
+    /// The mutants of the history checker.
+    pub const CHECK: &[&str] = &[
+        "certificate is not verified",
+        "pages are not compared",
+        "real time is not checked",
+        "second execution is accepted",
+        "ttl is ignored",
+        "unlabelled call is left out",
+        "watch may miss a revision",
+    ];
+
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -112,6 +124,7 @@ mod switch {
                 .chain(ACCESS)
                 .chain(KV)
                 .chain(RAFT)
+                .chain(CHECK)
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
         });
@@ -119,7 +132,7 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        let lists = [ALL, ACCESS, KV, RAFT];
+        let lists = [ALL, ACCESS, KV, RAFT, CHECK];
         debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }

@@ -8,5 +8,11 @@
 //! that is checked: otherwise the checker would check itself. Only the vocabulary is shared.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+pub mod certificate;
+mod deliveries;
+pub mod history;
+mod parts;
 pub mod session;
 pub mod spec;
+pub mod violation;
+pub mod witness;
