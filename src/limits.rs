@@ -186,3 +186,9 @@ pub const RAFT_MEMBERS_MAX: usize = 64;
 
 /// Entries by which a learner may be behind when it becomes a voter.
 pub const RAFT_PROMOTION_LAG_MAX: u64 = 1_024;
+
+/// Bytes of a segment of the write-ahead log; a larger batch gets a segment of its own.
+pub const SEGMENT_BYTES: usize = 16 << 20;
+
+/// Longest identity of a data directory, in bytes.
+pub const IDENTITY_BYTES_MAX: usize = 4_096;

@@ -17,7 +17,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, CHECK, KV, RAFT, set};
+pub use switch::{ACCESS, ALL, CHECK, KV, RAFT, STORAGE, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -110,6 +110,20 @@ mod switch {
         "watch may miss a revision",
     ];
 
+    /// The mutants of storage.
+    pub const STORAGE: &[&str] = &[
+        "checksum forgets the place",
+        "corrupt middle is cut as a tail",
+        "cut is not synced",
+        "missing batch is not noticed",
+        "segment is deleted too early",
+        "snapshot is not atomic",
+        "sync error is ignored",
+        "sync is skipped",
+        "torn tail is accepted",
+        "valid tail is dropped",
+    ];
+
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -124,6 +138,7 @@ mod switch {
                 .chain(ACCESS)
                 .chain(KV)
                 .chain(RAFT)
+                .chain(STORAGE)
                 .chain(CHECK)
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
@@ -132,7 +147,7 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        let lists = [ALL, ACCESS, KV, RAFT, CHECK];
+        let lists = [ALL, ACCESS, KV, RAFT, STORAGE, CHECK];
         debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }

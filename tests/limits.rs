@@ -78,6 +78,8 @@ fn constants() -> BTreeMap<&'static str, u128> {
         RAFT_FOUNDERS_MAX,
         RAFT_MEMBERS_MAX,
         RAFT_PROMOTION_LAG_MAX,
+        SEGMENT_BYTES,
+        IDENTITY_BYTES_MAX,
     ]
 }
 

@@ -13,7 +13,8 @@ use plimsoll::kv::{
     Action, Command, KeyRef, QualifiedKey, Reply, SessionId, SessionStamp, Write, Written,
 };
 use plimsoll::raft::{
-    Answer, ClusterId, MemberChange, Node, Options, RaftId, Request, Role, force_new_cluster,
+    Answer, ClusterId, MemberChange, Node, Options, Persist, RaftId, Request, Role,
+    force_new_cluster,
 };
 use plimsoll::value::{Encoded, Value};
 
@@ -204,10 +205,11 @@ fn a_member_goes_on_alone_and_does_not_hear_those_that_were_left_behind() {
     let ids = [A, B, C];
     ids.iter().for_each(|id| cluster.crash(*id));
     let host = cluster.hosts.get_mut(&A).unwrap();
+    let recovered = host.open();
     let recovery =
-        force_new_cluster(&host.identity, member(1), host.disk.recover(), ClusterId(0xc2), 0xf)
-            .unwrap();
-    host.disk.write_parts(Some(&recovery.snapshot), &recovery.batch);
+        force_new_cluster(&host.identity, member(1), recovered, ClusterId(0xc2), 0xf).unwrap();
+    let (snapshot, batch) = (Some(recovery.snapshot), recovery.batch);
+    cluster::persist_to(host.storage(), &Persist { number: 0, snapshot, batch });
     host.identity = recovery.identity;
     cluster.start(A);
     cluster.tick(40, None);

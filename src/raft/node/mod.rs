@@ -302,10 +302,8 @@ impl Node {
         match message.get_msg_type() {
             // Proposals are forwarded by a message of our own, with their origin.
             MessageType::MsgPropose => return,
-            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote => {
-                if !self.knows(from) {
-                    self.send_not_member(from, now);
-                }
+            MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if !self.knows(from) => {
+                self.send_not_member(from, now);
             }
             MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => {
                 self.clocks.report(from, wall, now);

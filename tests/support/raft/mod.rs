@@ -9,7 +9,7 @@ use plimsoll::raft::{
     ClusterId, Envelope, Identity, Member, Node, Now, Options, Persist, Progress, RaftId, Request,
     RequestId, Response, found,
 };
-use plimsoll::storage::{Batch, HardState, Recovered, SnapshotMeta, StoredEntry};
+use plimsoll::storage::{MemDisk, Recovered, Storage, StorageOptions};
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 pub const EPOCH: u64 = 0xe;
@@ -30,7 +30,7 @@ pub struct Cluster {
 pub struct Host {
     pub node: Option<Node>,
     pub identity: Identity,
-    pub disk: Durable,
+    storage: Option<Storage<MemDisk>>,
     /// Whether what is to be persisted is, at once.
     pub persists_at_once: bool,
     pub unsynced: VecDeque<Persist>,
@@ -39,44 +39,31 @@ pub struct Host {
     pub progress: Vec<Progress>,
 }
 
-/// What is durable, in the plainest form.
-#[derive(Clone, Default)]
-pub struct Durable {
-    hard_state: HardState,
-    snapshot: Option<(SnapshotMeta, bytes::Bytes)>,
-    entries: Vec<StoredEntry>,
+impl Host {
+    /// The storage, opened if it was not.
+    pub fn storage(&mut self) -> &mut Storage<MemDisk> {
+        if self.storage.is_none() {
+            self.open();
+        }
+        self.storage.as_mut().unwrap()
+    }
+
+    /// Opens what is durable.
+    pub fn open(&mut self) -> Recovered {
+        let disk = self.storage.take().map_or_else(MemDisk::new, Storage::into_disk);
+        let (storage, recovered) = Storage::open(disk, STORAGE).unwrap();
+        self.storage = Some(storage);
+        recovered
+    }
 }
 
-impl Durable {
-    fn write(&mut self, persist: &Persist) {
-        self.write_parts(persist.snapshot.as_ref(), &persist.batch);
+/// Makes a step durable.
+pub fn persist_to(storage: &mut Storage<MemDisk>, persist: &Persist) {
+    if let Some((meta, bytes)) = &persist.snapshot {
+        storage.save_snapshot(*meta, bytes).unwrap();
     }
-
-    pub fn write_parts(&mut self, snapshot: Option<&(SnapshotMeta, bytes::Bytes)>, batch: &Batch) {
-        if let Some(snapshot) = snapshot {
-            self.snapshot = Some(snapshot.clone());
-        }
-        let Batch { hard_state, reset, entries } = batch;
-        if reset.is_some() {
-            self.entries.clear();
-        }
-        if let Some(first) = entries.first() {
-            self.entries.retain(|entry| entry.index < first.index);
-        }
-        self.entries.extend(entries.iter().cloned());
-        self.hard_state = hard_state.unwrap_or(self.hard_state);
-    }
-
-    pub fn recover(&self) -> Recovered {
-        let index = self.snapshot.as_ref().map_or(0, |(meta, _)| meta.index);
-        let entries = self.entries.iter().filter(|entry| entry.index > index).cloned().collect();
-        Recovered {
-            hard_state: self.hard_state,
-            snapshot: self.snapshot.clone(),
-            entries,
-            ..Recovered::default()
-        }
-    }
+    storage.write(&persist.batch).unwrap();
+    storage.sync().unwrap();
 }
 
 impl Cluster {
@@ -95,7 +82,7 @@ impl Cluster {
         for member in members {
             cluster.add_host(member.id);
             let host = cluster.hosts.get_mut(&member.id).unwrap();
-            host.disk.snapshot = Some((meta, bytes.clone()));
+            host.storage().save_snapshot(meta, &bytes).unwrap();
             cluster.start(member.id);
         }
         cluster
@@ -107,7 +94,7 @@ impl Cluster {
         let host = Host {
             node: None,
             identity,
-            disk: Durable::default(),
+            storage: None,
             persists_at_once: true,
             unsynced: VecDeque::new(),
             wall_offset_ms: 0,
@@ -129,7 +116,8 @@ impl Cluster {
         let host = self.hosts.get_mut(&id).unwrap();
         host.identity.start += 1;
         let seed = id.0 * 1_000 + host.identity.start;
-        let node = Node::new(&host.identity, options, host.disk.recover(), seed, now);
+        let recovered = host.open();
+        let node = Node::new(&host.identity, options, recovered, seed, now);
         host.node = Some(node.unwrap());
         self.poll(id);
     }
@@ -139,6 +127,9 @@ impl Cluster {
         let host = self.hosts.get_mut(&id).unwrap();
         host.node = None;
         host.unsynced.clear();
+        let mut disk = host.storage.take().unwrap().into_disk();
+        disk.lose_unsynced();
+        host.storage = Some(Storage::open(disk, STORAGE).unwrap().0);
     }
 
     /// Feeds a node and takes what it puts out.
@@ -158,14 +149,17 @@ impl Cluster {
             host.unsynced.extend(std::iter::from_fn(|| node.poll_persist()));
             if let Some(job) = node.poll_snapshot() {
                 let (meta, bytes) = (job.meta(), job.encode());
-                host.disk.snapshot = Some((meta, bytes.clone()));
-                node.handle_snapshot_saved(meta, bytes, now);
+                let storage = host.storage.as_mut().unwrap();
+                storage.save_snapshot(meta, &bytes).unwrap();
+                if let Some(index) = node.handle_snapshot_saved(meta, bytes, now) {
+                    storage.compact(index).unwrap();
+                }
             }
             if !host.persists_at_once || host.unsynced.is_empty() {
                 break;
             }
             let persist = host.unsynced.pop_front().unwrap();
-            host.disk.write(&persist);
+            persist_to(host.storage.as_mut().unwrap(), &persist);
             node.handle_persisted(persist.number, now);
         }
         host.responses.extend(std::iter::from_fn(|| node.poll_response()));
@@ -183,7 +177,7 @@ impl Cluster {
         let host = self.hosts.get_mut(&id).unwrap();
         let steps: Vec<_> = host.unsynced.drain(..).collect();
         for step in &steps {
-            host.disk.write(step);
+            persist_to(host.storage(), step);
         }
         if let Some(last) = steps.last() {
             self.with(id, |node, now| node.handle_persisted(last.number, now));
@@ -246,4 +240,5 @@ pub fn member(number: u64) -> Member {
     Member { id: RaftId(number), name: format!("n{number}"), address: String::new() }
 }
 
+const STORAGE: StorageOptions = StorageOptions { segment_bytes: 8_192 };
 const DELIVERIES_MAX: usize = 100_000;
