@@ -39,7 +39,8 @@ pub fn to_text(name: &str, value: &Value) -> Result<String> {
     Ok(to_json(name, value)?.to_string())
 }
 
-fn from_json(json: Json) -> Option<Value> {
+/// The value of a parsed text; none for `null`.
+pub(crate) fn from_json(json: Json) -> Option<Value> {
     Some(match json {
         Json::Null => return None,
         Json::Bool(boolean) => boolean.into(),
@@ -65,7 +66,8 @@ fn from_number(number: &Number) -> Value {
     }
 }
 
-fn to_json(name: &str, value: &Value) -> Result<Json> {
+/// A value as JSON, as [`to_text`] writes it.
+pub(crate) fn to_json(name: &str, value: &Value) -> Result<Json> {
     convert(value).map_err(|problem| {
         let path: String = problem.path.into_iter().rev().collect();
         Error::invalid(format!("{name}{path}: {}", problem.what))

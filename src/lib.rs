@@ -46,11 +46,15 @@ pub mod storage;
 #[cfg(feature = "raft")]
 pub mod raft;
 
-// Floor 3: adapters.
+// Floor 3: adapters; and a file format made of one.
+#[cfg(feature = "store")]
+pub mod history_file;
 #[cfg(feature = "store")]
 pub mod json;
 #[cfg(feature = "sql")]
 pub mod sql;
+#[cfg(feature = "fs")]
+pub mod storage_fs;
 
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "cli")]

@@ -40,6 +40,10 @@ pub const CLIENT_SESSIONS_MAX: usize = 10_000;
 /// Most replies kept for a client session, and so the widest window of sequence numbers in flight.
 pub const SESSION_REPLIES_MAX: u64 = 1_024;
 
+/// Highest revision that a snapshot may have reached: half of what the counter holds, so that what
+/// goes on from there never comes to the end.
+pub const REVISION_MAX: u64 = u64::MAX >> 1;
+
 /// Most revisions kept for watchers.
 pub const HISTORY_REVISIONS_MAX: usize = 8_192;
 
@@ -192,3 +196,9 @@ pub const SEGMENT_BYTES: usize = 16 << 20;
 
 /// Longest identity of a data directory, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 4_096;
+
+/// Longest line of a file of a history, in bytes.
+pub const HISTORY_LINE_BYTES_MAX: usize = 64 << 20;
+
+/// Most lines of a file of a history.
+pub const HISTORY_LINES_MAX: usize = 100_000_000;

@@ -56,6 +56,7 @@ mod switch {
         "sequence numbers have no upper end",
         "sessions are evicted by age",
         "sessions missing from the snapshot",
+        "snapshot is not compared with its digest",
         "transaction applies what precedes the failure",
         "unknown session is opened silently",
     ];
@@ -89,6 +90,7 @@ mod switch {
         "configuration missing in the snapshot",
         "dropped read is not issued again",
         "expiry by the local clock",
+        "joint phase is left early",
         "leader forgets the last log time",
         "leader's clock without the quorum",
         "read at an old commit index",
@@ -99,20 +101,8 @@ mod switch {
         "vote sent before it is durable",
     ];
 
-    /// The mutants of the history checker.
-    pub const CHECK: &[&str] = &[
-        "certificate is not verified",
-        "pages are not compared",
-        "real time is not checked",
-        "second execution is accepted",
-        "ttl is ignored",
-        "unlabelled call is left out",
-        "watch may miss a revision",
-    ];
-
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[
-        "checksum forgets the place",
         "corrupt middle is cut as a tail",
         "cut is not synced",
         "missing batch is not noticed",
@@ -124,6 +114,31 @@ mod switch {
         "valid tail is dropped",
     ];
 
+    /// The mutants of the history checker.
+    pub const CHECK: &[&str] = &[
+        "absence never conflicts",
+        "certificate is not verified",
+        "chain links are ignored",
+        "cycles are not looked for",
+        "empty history passes",
+        "expiry is no reason for absence",
+        "order along a chain is not checked",
+        "pages are not compared",
+        "presence needs no write",
+        "real time is not checked",
+        "refusals are no observations",
+        "second execution is accepted",
+        "ttl is ignored",
+        "unknown outcome ends a call",
+        "unlabelled call is left out",
+        "version may be made twice",
+        "version that nobody made is accepted",
+        "watch may miss a revision",
+        "zones may overlap",
+    ];
+
+    const LISTS: [&[&str]; 6] = [ALL, ACCESS, KV, CHECK, RAFT, STORAGE];
+
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };
     }
@@ -134,12 +149,10 @@ mod switch {
     /// If there is no mutant of that name.
     pub fn set(name: Option<&str>) {
         let known = name.map(|name| {
-            *ALL.iter()
-                .chain(ACCESS)
-                .chain(KV)
-                .chain(RAFT)
-                .chain(STORAGE)
-                .chain(CHECK)
+            *LISTS
+                .iter()
+                .copied()
+                .flatten()
                 .find(|known| **known == name)
                 .unwrap_or_else(|| panic!("no mutant {name:?}"))
         });
@@ -147,8 +160,7 @@ mod switch {
     }
 
     pub(crate) fn is_active(name: &'static str) -> bool {
-        let lists = [ALL, ACCESS, KV, RAFT, STORAGE, CHECK];
-        debug_assert!(lists.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
+        debug_assert!(LISTS.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }
 }

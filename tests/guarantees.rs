@@ -31,7 +31,7 @@ fn every_claim_names_its_checks() {
     }
 }
 
-/// A check is `path`, `path::function` or `mutant: name`.
+/// A check is `path`, `path::function`, `mutant: name` or `fuzz: target`.
 #[test]
 fn every_check_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -41,6 +41,8 @@ fn every_check_exists() {
         for check in checks {
             let exists = if let Some(mutant) = check.strip_prefix("mutant: ") {
                 mutants.contains(&format!("\"{mutant}\""))
+            } else if let Some(target) = check.strip_prefix("fuzz: ") {
+                root.join("fuzz/fuzz_targets").join(format!("{target}.rs")).exists()
             } else if let Some((path, function)) = check.split_once("::") {
                 fs::read_to_string(root.join(path))
                     .is_ok_and(|text| text.contains(&format!("fn {function}(")))

@@ -25,6 +25,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("raft", 2),
     ("json", 3),
     ("sql", 3),
+    ("storage_fs", 3),
+    ("history_file", 4),
     ("store", 5),
     ("registry", 6),
     ("lua", 7),

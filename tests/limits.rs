@@ -31,6 +31,7 @@ fn constants() -> BTreeMap<&'static str, u128> {
         REMOVALS_MAX,
         CLIENT_SESSIONS_MAX,
         SESSION_REPLIES_MAX,
+        REVISION_MAX,
         HISTORY_REVISIONS_MAX,
         HISTORY_BYTES_MAX,
         MEMORY_ENTRIES_DEFAULT,

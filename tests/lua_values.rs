@@ -2,54 +2,16 @@
 #![cfg(feature = "lua")]
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/expressions.rs"]
+mod expressions;
 #[path = "support/host.rs"]
 mod host;
 
-use std::fmt::Write;
-
+use expressions::expression;
 use host::{Host, KINDS};
 use plimsoll::value::{Encoded, Table, TableKey, Value};
 use proptest::prelude::*;
 use proptest::test_runner::{Config as RunnerConfig, TestRunner};
-
-/// A value as a Lua expression, without a literal that Lua could read as something else.
-fn expression(value: &Value) -> String {
-    match value {
-        Value::Boolean(boolean) => boolean.to_string(),
-        Value::Integer(i64::MIN) => "math.mininteger".to_owned(),
-        Value::Integer(integer) => integer.to_string(),
-        Value::Float(float) => float_expression(*float),
-        Value::String(bytes) => string_expression(bytes),
-        Value::Table(table) => {
-            let mut text = String::from("{");
-            for value in table.array() {
-                write!(text, "{},", expression(value)).unwrap();
-            }
-            for (key, value) in table.other() {
-                let key = match key {
-                    TableKey::Boolean(boolean) => boolean.to_string(),
-                    TableKey::Integer(integer) => expression(&Value::Integer(*integer)),
-                    TableKey::Float(float) => float_expression(*float),
-                    TableKey::String(bytes) => string_expression(bytes),
-                };
-                write!(text, "[{key}]={},", expression(value)).unwrap();
-            }
-            text + "}"
-        }
-    }
-}
-
-fn float_expression(float: f64) -> String {
-    format!("(string.unpack('<d', {}))", string_expression(&float.to_le_bytes()))
-}
-
-fn string_expression(bytes: &[u8]) -> String {
-    let mut text = String::from("\"");
-    for byte in bytes {
-        write!(text, "\\{byte:03}").unwrap();
-    }
-    text + "\""
-}
 
 /// Stores a value from Lua and reads it in Rust; then reads it in Lua, stores that, and reads it
 /// in Rust again: both directions are exact, or one of the two differs.

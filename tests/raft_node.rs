@@ -246,3 +246,21 @@ fn nothing_of_a_new_term_is_said_before_it_is_durable() {
     }
     leader(&cluster);
 }
+
+#[test]
+fn a_leader_on_a_slow_disk_goes_on_leading_and_commits_with_the_others() {
+    let mut cluster = elected(3);
+    let leading = leader(&cluster);
+    cluster.hosts.get_mut(&leading).unwrap().persists_at_once = false;
+    let command = Command::new(put("k", "v"));
+    let request = cluster.request(leading, Request::Write(command), 60_000);
+    for _ in 0..50 {
+        cluster.tick(1, None);
+    }
+    assert_eq!(leader(&cluster), leading);
+    assert!(cluster.response(leading, request).is_none(), "not applied before it is durable here");
+    let follower = *[A, B, C].iter().find(|id| **id != leading).unwrap();
+    assert_eq!(value_of(cluster.node(follower), "k"), Some("v".into()), "a quorum has it");
+    cluster.persist(leading);
+    assert!(cluster.response(leading, request).unwrap().result.is_ok());
+}

@@ -60,7 +60,8 @@ fn check_one(history: &History, delivery: &Delivery, revisions: &[Made]) -> Resu
     let wrong = |why: &str, made: &Made| Err(explain(history, delivery, why, Some(made)));
     let wanted = wanted_events(delivery, &made.revision);
     if !wanted.iter().copied().eq(&delivery.change.events) {
-        return wrong(&format!("although its events are {wanted:?}"), made);
+        let wanted = in_words(wanted.iter().copied());
+        return wrong(&format!("although its events are [{wanted}]"), made);
     }
     if made.latest_call > delivery.delivered_at {
         return wrong("although it was made only later", made);
@@ -97,14 +98,23 @@ fn explain(history: &History, delivery: &Delivery, why: &str, made: Option<&Made
     let stood = after.map_or(String::new(), |after| format!(", standing at {},", Short(after)));
     let explanation = format!(
         "watch {watch} of client {client} at node {node} on \"{}\" in {keyspace}{stood} was told {} \
-         with {:?} at {delivered_at}, {why}",
+         with [{}] at {delivered_at}, {why}",
         prefix.escape_ascii(),
         Short(change.revision),
-        change.events,
+        in_words(&change.events),
     );
     let call = match made.map(|made| made.step) {
         Some(Step::Call(position)) => Some(&history.calls[position as usize]),
         Some(Step::Upkeep(_)) | None => None,
     };
     Violation::new(explanation, call)
+}
+
+fn in_words<'a>(events: impl IntoIterator<Item = &'a Event>) -> String {
+    let one = |event: &Event| {
+        let entry = event.entry.as_ref();
+        let entry = entry.map(|entry| format!(" = {:?} at {}", entry.value, Short(entry.version)));
+        format!("{} {:?}{}", event.kind.as_str(), event.key, entry.unwrap_or_default())
+    };
+    events.into_iter().map(one).collect::<Vec<_>>().join(", ")
 }

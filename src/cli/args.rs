@@ -50,6 +50,9 @@ pub enum Command {
     Info(InfoArgs),
     /// Check a configuration without opening anything
     CheckConfig(CheckConfigArgs),
+    /// Check whether a recorded history of calls is linearizable
+    #[command(after_help = CHECK_HISTORY_CODES)]
+    CheckHistory(CheckHistoryArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell.
@@ -288,6 +291,21 @@ pub struct CheckConfigArgs {
     #[arg(long)]
     pub skip_foreign_kinds: bool,
 }
+
+/// `plimsoll check-history`.
+#[derive(Debug, Args)]
+pub struct CheckHistoryArgs {
+    /// The history, a JSON object a line; `-` reads it from standard input
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Print the verdict as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+const CHECK_HISTORY_CODES: &str = "\
+Exit codes: 0 linearizable, 1 not (the counterexample is printed), 2 unreadable, nothing to check,
+or undecided because labels are missing";
 
 const EXAMPLES: &str = "\
 Examples:

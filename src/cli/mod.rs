@@ -5,6 +5,7 @@
 //! configuration, 3 the store is unavailable.
 
 mod args;
+mod check_history;
 mod copy;
 mod demo;
 mod kv;
@@ -95,6 +96,7 @@ async fn execute(command: Command) -> Exit {
         Command::Run(args) => return run::run(args).await,
         Command::Demo => return demo::run().await,
         Command::CheckConfig(args) => check_config(&args),
+        Command::CheckHistory(args) => check_history::check_history(&args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "plimsoll", &mut std::io::stdout());
             Ok(Exit::Done)

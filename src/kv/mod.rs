@@ -29,6 +29,7 @@ mod command;
 mod digest;
 mod entries;
 mod history;
+mod invariants;
 mod key;
 mod log_entry;
 mod machine;

@@ -7,12 +7,15 @@
 //! epoch: fixed  revision  log time (ms)
 //! entries: count, each: key, value, epoch: fixed, revision, deadline: optional     in key order
 //! sessions: count, each: epoch: fixed, index, low, used at, replies: count, each: seq, reply
+//!                                                                          in order of id and seq
 //! compacted revision, changes: count, each: events: count, each: kind: byte, key, [record]
 //! digest of the state: 16 bytes
 //! ```
 //!
 //! The digest at the end covers all that was read, so a corrupted snapshot is refused. A record in
-//! the history is written like an entry, without its key.
+//! the history is written like an entry, without its key. What decodes is what a machine has
+//! written, and encodes to the same bytes: the order is checked where it is read, and what has to
+//! hold between the parts, in `invariants.rs`, once all are there.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::sync::Arc;
@@ -29,8 +32,12 @@ use super::session::{ClientSession, Sessions};
 use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::entry::{EventKind, Version};
+use crate::limits::{CLIENT_SESSIONS_MAX, REVISION_MAX};
 use crate::mutant::mutant;
 use crate::value::Encoded;
+
+#[cfg(test)]
+mod tests;
 
 type Decoded<T> = Result<T, DecodeError>;
 
@@ -68,15 +75,21 @@ impl StateMachine {
         }
         let epoch = reader.fixed("the epoch")?;
         let revision = reader.unsigned("the revision")?;
+        if revision > REVISION_MAX {
+            return Err(reader.error("a revision that can go on"));
+        }
         let log_time = UnixMillis(reader.unsigned("the log time")?);
         let entries = decode_entries(&mut reader)?;
         let sessions = decode_sessions(&mut reader)?;
         let history = decode_history(&mut reader, revision)?;
         let machine = Self { epoch, revision, log_time, entries, sessions, history };
         let digest = reader.raw(16, "the digest")?;
-        if digest != machine.digest().0.to_be_bytes()[..] {
+        if digest != machine.digest().0.to_be_bytes()[..]
+            && !mutant!("snapshot is not compared with its digest")
+        {
             return Err(reader.error("a snapshot that matches its digest"));
         }
+        machine.check_invariants().map_err(|what| reader.error(what))?;
         reader.finish("the end of the snapshot")?;
         Ok(machine)
     }
@@ -163,21 +176,38 @@ fn encode_sessions(writer: &mut Writer, sessions: &Sessions) {
 
 fn decode_sessions(reader: &mut Reader) -> Decoded<Sessions> {
     let mut sessions = Sessions::default();
-    for _ in 0..reader.count(12, "the number of sessions")? {
+    let mut previous: Option<SessionId> = None;
+    let count = reader.count(12, "the number of sessions")?;
+    if count > CLIENT_SESSIONS_MAX {
+        return Err(reader.error("as many sessions as are kept"));
+    }
+    for _ in 0..count {
         let id = SessionId {
             epoch: reader.fixed("a session's epoch")?,
             index: reader.unsigned("a session's index")?,
         };
+        if previous.is_some_and(|previous| previous >= id) {
+            return Err(reader.error("sessions in order"));
+        }
         let low = reader.unsigned("a session's low")?;
         let used_at = reader.unsigned("a session's last use")?;
-        let mut replies = OrdMap::new();
-        for _ in 0..reader.count(2, "the number of replies")? {
-            let seq = reader.unsigned("a sequence number")?;
-            replies.insert(seq, decode_reply(reader)?);
-        }
+        let replies = decode_replies(reader)?;
         sessions.insert(id, ClientSession { low, used_at, replies });
+        previous = Some(id);
     }
     Ok(sessions)
+}
+
+fn decode_replies(reader: &mut Reader) -> Decoded<OrdMap<u64, Reply>> {
+    let mut replies = OrdMap::new();
+    for _ in 0..reader.count(2, "the number of replies")? {
+        let seq = reader.unsigned("a sequence number")?;
+        if replies.get_max().is_some_and(|(previous, _)| *previous >= seq) {
+            return Err(reader.error("sequence numbers in order"));
+        }
+        replies.insert(seq, decode_reply(reader)?);
+    }
+    Ok(replies)
 }
 
 /// Also what a reply's hash is taken of.
@@ -320,6 +350,9 @@ fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
         let count = reader.count(2, "the number of events")?;
         let events = (0..count).map(|_| decode_event(reader)).collect::<Decoded<_>>()?;
         history.push(RevisionChange { revision, events });
+        if history.compacted() != compacted {
+            return Err(reader.error("a history within its limits"));
+        }
     }
     Ok(history)
 }

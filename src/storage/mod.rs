@@ -80,6 +80,8 @@ pub struct Storage<D> {
     wal: Wal,
     /// The names of snapshots that may be removed once a newer one is durable.
     snapshots: Vec<String>,
+    /// The log on disk does not belong to the snapshot: the next batch resets it to this.
+    pending_reset: Option<SnapshotMeta>,
     /// Something went wrong: nothing more is taken.
     has_failed: bool,
 }
@@ -172,8 +174,10 @@ impl<D: Disk> Storage<D> {
             }
         };
         let (wal, batches) = Wal::open(&mut disk, &segments, options.segment_bytes)?;
-        let (hard_state, entries) = replay(batches, snapshot.as_ref().map(|(meta, _)| *meta))?;
-        let storage = Self { disk, wal, snapshots, has_failed: false };
+        let meta = snapshot.as_ref().map(|(meta, _)| *meta);
+        let Replayed { hard_state, entries, is_foreign } = replay(batches, meta)?;
+        let pending_reset = meta.filter(|_| is_foreign);
+        let storage = Self { disk, wal, snapshots, pending_reset, has_failed: false };
         Ok((storage, Recovered { identity, hard_state, snapshot, entries }))
     }
 
@@ -185,7 +189,12 @@ impl<D: Disk> Storage<D> {
     /// # Panics
     /// If the batch before was not synced.
     pub fn write(&mut self, batch: &Batch) -> Result<(), StorageError> {
-        self.guard(|disk, wal| wal.write(disk, batch))
+        let Some(meta) = self.pending_reset.take_if(|_| batch.reset.is_none()) else {
+            self.pending_reset = None;
+            return self.guard(|disk, wal| wal.write(disk, batch));
+        };
+        let batch = Batch { reset: Some((meta.index, meta.term)), ..batch.clone() };
+        self.guard(|disk, wal| wal.write(disk, &batch))
     }
 
     /// Makes the batch that was written durable.
@@ -262,10 +271,19 @@ impl<D: Disk> Storage<D> {
 }
 
 /// The log that batches make, after a snapshot.
+struct Replayed {
+    hard_state: HardState,
+    entries: Vec<StoredEntry>,
+    /// Whether what stands on disk is not of the snapshot's history. That is so after a crash between
+    /// saving an installed snapshot and resetting the log: the entries end before the snapshot, or
+    /// have another term at its index.
+    is_foreign: bool,
+}
+
 fn replay(
     batches: Vec<ReadBatch>,
     snapshot: Option<SnapshotMeta>,
-) -> Result<(HardState, Vec<StoredEntry>), StorageError> {
+) -> Result<Replayed, StorageError> {
     let mut hard_state = HardState::default();
     let mut entries: Vec<StoredEntry> = Vec::new();
     for batch in batches {
@@ -285,16 +303,16 @@ fn replay(
         let what = format!("it begins after index {after}, where the snapshot ends");
         return Err(StorageError::damaged("the log", &what));
     }
-    // A crash between saving an installed snapshot and resetting the log leaves entries that do not
-    // belong to the snapshot's history: they end before its index, or have another term there.
-    let at = entries.iter().find(|entry| entry.index == after).map(|entry| entry.term);
-    if let (Some(meta), Some(term)) = (snapshot, at)
-        && term != meta.term
-    {
+    let is_foreign = snapshot.is_some_and(|meta| {
+        let at = entries.iter().find(|entry| entry.index == meta.index);
+        at.is_some_and(|entry| entry.term != meta.term)
+            || entries.last().is_some_and(|last| last.index < meta.index)
+    });
+    if is_foreign {
         entries.clear();
     }
     entries.retain(|entry| entry.index > after);
-    Ok((hard_state, entries))
+    Ok(Replayed { hard_state, entries, is_foreign })
 }
 
 fn snapshot_name(meta: SnapshotMeta) -> String {

@@ -16,7 +16,6 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::disk::SECTOR_BYTES;
-use crate::mutant::mutant;
 
 /// Bytes of a batch in one sector.
 pub(super) const PAYLOAD_BYTES: usize = SECTOR_BYTES - HEAD_BYTES;
@@ -80,9 +79,6 @@ pub(super) fn payload(sector: &[u8]) -> &[u8] {
 }
 
 fn checksum(sector: &[u8], segment: u64, place: u32) -> u64 {
-    if mutant!("checksum forgets the place") {
-        return xxh3_64_with_seed(&sector[8..], 0);
-    }
     xxh3_64_with_seed(&sector[8..], segment.rotate_left(32) ^ u64::from(place))
 }
 

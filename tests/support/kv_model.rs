@@ -102,10 +102,10 @@ impl Model {
     }
 }
 
-const NAMES: [&[u8]; 4] = [b"", b"a", b"a/", "\u{e9}".as_bytes()];
-const KEYS: [&str; 12] =
+pub const NAMES: [&[u8]; 4] = [b"", b"a", b"a/", "\u{e9}".as_bytes()];
+pub const KEYS: [&str; 12] =
     ["", "a", "a/", "a/b", "ab", "aa", "b", "b%", "b_", "B", "\u{e9}", "\u{10ffff}"];
-const PREFIXES: [&[u8]; 8] =
+pub const PREFIXES: [&[u8]; 8] =
     [b"", b"a", b"a/", b"b", b"\xc3", "\u{10ffff}".as_bytes(), b"zz", b"\xff"];
 
 fn when() -> impl Strategy<Value = When> {

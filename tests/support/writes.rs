@@ -189,7 +189,8 @@ pub fn version() -> impl Strategy<Value = VersionPick> {
     ]
 }
 
-fn ttl_ms() -> impl Strategy<Value = u64> {
+/// Times to live.
+pub fn ttl_ms() -> impl Strategy<Value = u64> {
     select(&[0, 0, 1, 10, 20, 50, 200][..])
 }
 

@@ -60,20 +60,19 @@ pub fn order(history: &History) -> Result<Vec<Step>, Fault> {
     for (position, call) in (0..).zip(&history.calls) {
         if let Some(label) = label_of(call)? {
             let is_read = !call.request.is_command();
-            places.push(Place { index: label.index, is_read, step: Step::Call(position) });
+            places.push(Place::new(label, is_read, Step::Call(position)));
         }
     }
     for (position, upkeep) in (0..).zip(&history.upkeep) {
         if !matches!(upkeep.work, Work::Execute(_)) {
-            let step = Step::Upkeep(position);
-            places.push(Place { index: upkeep.label.index, is_read: false, step });
+            places.push(Place::new(upkeep.label, false, Step::Upkeep(position)));
         }
     }
     places.sort_unstable();
-    for group in places.chunk_by_mut(|a, b| a.index == b.index && a.is_read == b.is_read) {
+    for group in places.chunk_by_mut(|a, b| a.key == b.key) {
         match group {
             [_] => {}
-            [first, second, ..] if !first.is_read => {
+            [first, second, ..] if !first.is_read() => {
                 return Err(two_at_one_index(history, first, second));
             }
             reads => reads.sort_by_key(|read| {
@@ -89,9 +88,19 @@ pub fn order(history: &History) -> Result<Vec<Step>, Fault> {
 /// Where a step stands.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    index: u64,
-    is_read: bool,
+    /// Twice the index, and one more for reads: a million places should be small.
+    key: u64,
     step: Step,
+}
+
+impl Place {
+    fn new(label: Label, is_read: bool, step: Step) -> Self {
+        Self { key: label.index.saturating_mul(2).saturating_add(u64::from(is_read)), step }
+    }
+
+    const fn is_read(self) -> bool {
+        self.key % 2 == 1
+    }
 }
 
 /// The label of a call that belongs into the order; none for one that does not.
@@ -118,7 +127,7 @@ fn two_at_one_index(history: &History, first: &Place, second: &Place) -> Fault {
         Step::Call(position) => Some(&history.calls[position as usize]),
         Step::Upkeep(_) => None,
     });
-    let explanation = format!("two commands were executed at index {}", first.index);
+    let explanation = format!("two commands were executed at index {}", first.key / 2);
     Fault::Violation(Violation::new(explanation, calls))
 }
 
@@ -168,13 +177,16 @@ fn executed_twice<'a>(
 struct Pass<'a> {
     history: &'a History,
     replay: Replay<'a>,
+    /// The call that was made last, of those in the order so far.
     latest: Option<&'a Call>,
+    /// The last call in the order so far.
+    previous: Option<&'a Call>,
 }
 
 impl<'a> Pass<'a> {
     const fn new(history: &'a History) -> Self {
         let replay = Replay::new(!history.deliveries.is_empty());
-        Self { history, replay, latest: None }
+        Self { history, replay, latest: None, previous: None }
     }
 
     fn step(&mut self, step: Step) -> Result<(), Fault> {
@@ -186,7 +198,10 @@ impl<'a> Pass<'a> {
             Step::Call(position) => {
                 let call = &self.history.calls[position as usize];
                 self.check_real_time(call)?;
-                self.replay.call(step, call).map_err(|mismatch| self.explain(mismatch, Some(call)))
+                let checked = self.replay.call(step, call);
+                checked.map_err(|mismatch| self.explain(mismatch, Some(call)))?;
+                self.previous = Some(call);
+                Ok(())
             }
         }
     }
@@ -225,7 +240,8 @@ impl<'a> Pass<'a> {
         };
         let writer =
             seen.and_then(|version| calls.iter().find(|call| call.version_made() == Some(version)));
-        let shown = call.into_iter().chain(maker).chain(writer);
+        let previous = self.previous.filter(|_| maker.is_none() && writer.is_none());
+        let shown = call.into_iter().chain(maker).chain(writer).chain(previous);
         let violation = Violation::new(explanation, shown);
         // What nobody wrote may be the work of a write that lacks its label.
         let is_suspect = |suspect: &Call| {

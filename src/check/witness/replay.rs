@@ -7,7 +7,6 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 use std::ops::Bound;
 
 use crate::check::certificate::Step;
@@ -122,7 +121,7 @@ impl<'a> Replay<'a> {
                 if call.outcome == Outcome::Ok(Answer::Present(stored.is_some())) {
                     return Ok(());
                 }
-                Err(self.wrong_state(call, key, stored.is_some(), stored, None))
+                Err(self.wrong_state(call, key, describe(stored), stored, None))
             }
             Request::List(query) => self.list(call, query),
             Request::Put(_) | Request::Delete(_) | Request::Transact(_) => self.command(step, call),
@@ -393,7 +392,7 @@ impl<'a> Replay<'a> {
         &self,
         call: &Call,
         key: &Key,
-        should: impl Display,
+        should: String,
         stored: Option<Stored<'_>>,
         seen: Option<Version>,
     ) -> Mismatch {

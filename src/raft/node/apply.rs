@@ -3,7 +3,7 @@
 //! Nothing here depends on anything but the log: not on the role, not on a clock.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use raft::eraftpb::{ConfChangeV2, Entry, EntryType};
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType};
 
 use super::{Node, Progress, to_bytes};
 use crate::clock::UnixMillis;
@@ -64,7 +64,7 @@ impl Node {
         let Some(change) = decode_change(entry) else {
             return self.stop(&format!("the change at index {} can't be read", entry.index));
         };
-        let conf = match self.raw.apply_conf_change(&change) {
+        let conf = match self.change_conf(&change) {
             Ok(conf) => conf,
             Err(error) => {
                 return self.stop(&format!("the change at index {}: {error}", entry.index));
@@ -78,6 +78,14 @@ impl Node {
         {
             self.respond(origin.request, Ok(Answer::Changed { index: entry.index }));
         }
+    }
+
+    fn change_conf(&mut self, change: &ConfChangeV2) -> raft::Result<ConfState> {
+        let conf = self.raw.apply_conf_change(change)?;
+        if mutant!("joint phase is left early") && !conf.voters_outgoing.is_empty() {
+            return self.raw.apply_conf_change(&ConfChangeV2::default());
+        }
+        Ok(conf)
     }
 
     pub(super) fn is_own(&self, origin: Origin) -> bool {

@@ -145,11 +145,18 @@ impl Node {
     pub(super) fn follow_members(&mut self, change: &ConfChangeV2) {
         for member in decode_members(&change.context) {
             self.members.insert(member.id, member);
+            // A member takes only a snapshot whose configuration has it.
+            self.raw.mut_store().offer(None);
         }
         let leaving: Vec<_> = self.members.keys().copied().filter(|id| !self.knows(*id)).collect();
         for id in leaving {
             self.members.remove(&id);
             self.is_removed |= id == self.id;
+        }
+        // Elected in the joint phase that removes it, it ends that phase and then stops to lead.
+        if self.is_removed && self.is_leader() {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
         }
     }
 

@@ -171,9 +171,7 @@ impl Node {
         if self.stopped.is_some() {
             return;
         }
-        // raft-rs wins the election of a sole voter at once, and requires that all before is durable.
-        let must_wait = self.is_sole_voter() && !self.outstanding.is_empty() && !self.is_leader();
-        if !must_wait && !self.is_removed {
+        if self.is_leader() || !self.must_not_campaign() {
             self.raw.tick();
         }
         self.settle(now);
@@ -296,10 +294,12 @@ impl Node {
 
     /// Steps a message of the Raft protocol.
     fn step(&mut self, from: RaftId, wall: crate::clock::UnixMillis, message: Message, now: Now) {
-        if message.from != from.0 {
+        // A forwarded request to hand leadership over names who is to lead in the sender's place.
+        let kind = message.get_msg_type();
+        if message.from != from.0 && kind != MessageType::MsgTransferLeader {
             return;
         }
-        match message.get_msg_type() {
+        match kind {
             // Proposals are forwarded by a message of our own, with their origin.
             MessageType::MsgPropose => return,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if !self.knows(from) => {
@@ -307,10 +307,12 @@ impl Node {
             }
             MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => {
                 self.clocks.report(from, wall, now);
-                if !self.is_leader() && self.is_clock_off(now) {
+                if !message.reject && !self.is_leader() && self.is_clock_off(now) {
                     return;
                 }
             }
+            // Whoever is told to campaign wins at once if it is the sole voter: as at a tick.
+            MessageType::MsgTimeoutNow if self.must_not_campaign() => return,
             MessageType::MsgHeartbeatResponse | MessageType::MsgAppendResponse => {
                 self.clocks.report(from, wall, now);
             }
@@ -414,6 +416,12 @@ impl Node {
     fn is_sole_voter(&self) -> bool {
         let voters = self.voters();
         voters.outgoing.is_empty() && voters.incoming.len() == 1 && voters.contains(self.id)
+    }
+
+    /// A sole voter wins its election at once, and raft-rs requires that all before is durable then.
+    /// Who was removed does not campaign.
+    fn must_not_campaign(&self) -> bool {
+        self.is_removed || self.is_sole_voter() && !self.outstanding.is_empty()
     }
 
     fn voters(&self) -> Voters {

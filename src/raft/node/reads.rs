@@ -84,7 +84,9 @@ impl Node {
         if mutant!("read at an old commit index") && self.is_leader() {
             return self.reads.confirmed.push((self.raw.raft.raft_log.committed, requests));
         }
-        if self.leader().is_none() {
+        // raft-rs would drop it: nobody to ask, or nothing committed in the leader's own term yet.
+        let is_early = self.is_leader() && !self.raw.raft.commit_to_current_term();
+        if self.leader().is_none() || is_early {
             self.reads.fresh = requests;
             return;
         }

@@ -43,10 +43,7 @@ impl Node {
 
     /// Moves one Ready of raft-rs, if there is one and room for it.
     pub(super) fn take_ready(&mut self, now: Now) -> bool {
-        if self.stopped.is_some()
-            || self.outstanding.len() >= RAFT_PERSISTS_MAX
-            || !self.raw.has_ready()
-        {
+        if self.stopped.is_some() || self.is_line_full() || !self.raw.has_ready() {
             return false;
         }
         let mut ready = self.raw.ready();
@@ -63,7 +60,7 @@ impl Node {
         if mutant!("vote sent before it is durable") {
             at_once.append(&mut held);
         }
-        self.outstanding.push_back(Outstanding { held, ..outstanding });
+        self.line_up(Outstanding { held, ..outstanding });
         self.raw.advance_append_async(ready);
         for message in at_once {
             self.send(message, now);
@@ -75,6 +72,24 @@ impl Node {
         // What needs no writing is not waited for, unless something before it is.
         self.acknowledge(0, now);
         true
+    }
+
+    /// Whether as many steps wait for the disk as may.
+    pub(super) fn is_line_full(&self) -> bool {
+        let written = self.outstanding.iter().filter(|outstanding| outstanding.is_written);
+        written.count() >= RAFT_PERSISTS_MAX
+    }
+
+    /// What has nothing to write joins its like at the end of the line, so that a leader on a slow
+    /// disk goes on to say what it may.
+    fn line_up(&mut self, outstanding: Outstanding) {
+        match self.outstanding.back_mut() {
+            Some(last) if !last.is_written && !outstanding.is_written => {
+                last.number = outstanding.number;
+                last.held.extend(outstanding.held);
+            }
+            _ => self.outstanding.push_back(outstanding),
+        }
     }
 
     /// Puts what must be durable into the log in memory and in line for the disk.

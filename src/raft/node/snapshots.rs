@@ -138,7 +138,7 @@ impl Node {
         }
         self.snapshots.newest = meta.index;
         let name = SnapshotName::of(meta.index, meta.term, &bytes);
-        self.snapshots.sendable = Some((name, conf.clone()).0).map(|name| (name, bytes));
+        self.snapshots.sendable = Some((name, bytes));
         let log = self.raw.mut_store();
         // Members a little behind are served from the log.
         let kept = self.options.snapshot_threshold / 2;
@@ -307,7 +307,7 @@ impl Node {
         }
         let name = read_name(&snapshot.data);
         let is_whole = self.snapshots.whole.as_ref().is_some_and(|whole| Some(whole.name) == name);
-        is_whole && self.outstanding.len() < crate::limits::RAFT_PERSISTS_MAX
+        is_whole && !self.is_line_full()
     }
 }
 

@@ -1,8 +1,8 @@
 //! The property of every kind of store: through its handles it answers what `check::spec` says for
 //! a store that supports what `info()` claims.
 
-mod pair;
-mod steps;
+pub mod pair;
+pub mod steps;
 
 use crate::explore::{Failure, Plan, Recorder, Report, explore};
 use crate::kinds::Kind;

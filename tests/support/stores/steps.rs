@@ -5,13 +5,15 @@ use std::fmt;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::writes::{KEYS, PLACES, VersionPick, WriteStep, limit, version, write};
+use crate::writes::{KEYS, PLACES, VALUES, VersionPick, WriteStep, limit, ttl_ms, version, write};
 
 /// What happens next.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A put, a delete, or a transaction of one check.
     Write(WriteStep),
+    /// A `set`.
+    Set { key: usize, value: usize, ttl_ms: u64 },
     /// Several, all or none; keys may occur twice.
     Transact(Vec<WriteStep>),
     /// `get`, `entry` and `has` of a key.
@@ -45,6 +47,8 @@ pub fn sequences() -> impl Strategy<Value = Vec<Step>> {
 fn step() -> BoxedStrategy<Step> {
     prop_oneof![
         40 => write().prop_map(Step::Write),
+        6 => (0..KEYS.len(), 0..VALUES, ttl_ms())
+            .prop_map(|(key, value, ttl_ms)| Step::Set { key, value, ttl_ms }),
         12 => prop::collection::vec(write(), 0..=4).prop_map(Step::Transact),
         12 => (0..KEYS.len()).prop_map(Step::Read),
         10 => (select(&PLACES), select(&PLACES), limit())
@@ -65,6 +69,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Write(write) => write!(f, "{write}"),
+            Self::Set { key, value, ttl_ms } => {
+                write!(f, "set {:?} value {value} ttl {ttl_ms} ms", KEYS[*key])
+            }
             Self::Transact(writes) => {
                 f.write_str("transact")?;
                 writes.iter().try_for_each(|write| write!(f, " [{write}]"))
