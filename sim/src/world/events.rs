@@ -46,7 +46,7 @@ pub(crate) enum Undo {
     Cut { links: u64 },
     Clog { links: u64 },
     Slow { links: u64, by_us: u64 },
-    DiskFull { host: u8, life: u32 },
+    DiskFull { host: u8 },
     SlowDisk { host: u8, by_us: u64 },
 }
 

@@ -68,8 +68,7 @@ impl World {
                 host.is_full = true;
                 let storage = host.storage.as_mut().expect("a node that runs has a storage");
                 storage.disk_mut().set_capacity(Some(0));
-                let life = host.life;
-                self.queue.push(until_us, Event::Undo(Undo::DiskFull { host: node, life }));
+                self.queue.push(until_us, Event::Undo(Undo::DiskFull { host: node }));
             }
             FaultKind::SlowDisk => {
                 let by_us = amount.unsigned_abs();
@@ -103,7 +102,7 @@ impl World {
                     self.queue.push(self.now_us + 1, Event::Deliver(envelope));
                 }
             }
-            Undo::DiskFull { host, .. } => self.free_disk(host),
+            Undo::DiskFull { host } => self.free_disk(host),
             Undo::SlowDisk { host, by_us } => {
                 let host = &mut self.hosts[usize::from(host)];
                 host.slow_us = host.slow_us.saturating_sub(by_us);
@@ -144,6 +143,7 @@ impl World {
     }
 
     fn lose_disk(&mut self, node: u8, down_us: u64) -> Result<(), Violation> {
+        self.reconciler.need();
         self.crash(node, 0, None)?;
         let host = &mut self.hosts[usize::from(node)];
         host.replace_disk();
@@ -156,6 +156,7 @@ impl World {
     /// Damages a synced sector of a batch that later ones follow. The node must refuse to start; then
     /// its disk is replaced.
     fn corrupt(&mut self, node: u8, seed: u64, down_us: u64) -> Result<bool, Violation> {
+        self.reconciler.need();
         self.crash(node, 0, None)?;
         let options = self.plan.storage_options();
         let host = &mut self.hosts[usize::from(node)];
