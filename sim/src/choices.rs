@@ -58,6 +58,11 @@ pub enum Subject {
         /// Counted from the beginning.
         n: u32,
     },
+    /// The n-th time that two configurations come into force together.
+    Joint {
+        /// Counted from the beginning.
+        n: u32,
+    },
 }
 
 impl Subject {
@@ -70,6 +75,7 @@ impl Subject {
             Self::File { node, n } => (3, node, 0, n),
             Self::Start { node, n } => (4, node, 0, n),
             Self::Slot { n } => (5, 0, 0, n),
+            Self::Joint { n } => (6, 0, 0, n),
         };
         (kind as u64) << 56 | (a as u64) << 48 | (b as u64) << 40 | n as u64
     }
@@ -83,6 +89,7 @@ impl fmt::Display for Subject {
             Self::File { node, n } => write!(f, "file {node} {n}"),
             Self::Start { node, n } => write!(f, "start {node} {n}"),
             Self::Slot { n } => write!(f, "slot {n}"),
+            Self::Joint { n } => write!(f, "joint {n}"),
         }
     }
 }
@@ -107,6 +114,7 @@ impl FromStr for Subject {
             Some("file") => Self::File { node: small(words.next())?, n: large(words.next())? },
             Some("start") => Self::Start { node: small(words.next())?, n: large(words.next())? },
             Some("slot") => Self::Slot { n: large(words.next())? },
+            Some("joint") => Self::Joint { n: large(words.next())? },
             _ => return Err(bad()),
         };
         if words.next().is_some() { Err(bad()) } else { Ok(subject) }

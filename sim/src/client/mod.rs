@@ -17,7 +17,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 
-use plimsoll::check::history::{Answer, Outcome};
+use plimsoll::check::history::{Answer, Label, Outcome};
 use plimsoll::check::{certificate, witness};
 use plimsoll::error::{self, ErrorKind};
 use plimsoll::kv::{Action, Command, Reply, SessionStamp};
@@ -475,7 +475,7 @@ impl Clients {
         }
         if watch.is_ended() && !self.is_healed {
             let node = any_node(&mut rng, context);
-            watch.begin(node, context.plan.patience_ms, context);
+            watch.begin(node, WATCH_PATIENCE_MS, context);
         }
     }
 
@@ -606,8 +606,14 @@ impl Workload for Clients {
         self.pending.len() + self.delayed.len() + queued
     }
 
-    fn recover(&mut self, applied: &[raft::Applied], context: &mut Context<'_>) {
-        let _ = (applied, context);
+    fn recover(&mut self, applied: &[raft::Applied], label: Label, context: &mut Context<'_>) {
+        let old_epoch = self.recorder.epoch();
+        for applied in applied {
+            if self.recorder.applied(applied, old_epoch) == Execution::Repeat {
+                context.coverage.mark(Mark::RepeatAnswered);
+            }
+        }
+        self.recorder.restored(label);
     }
 
     fn finish(&mut self) -> Result<Summary, Violation> {
@@ -652,6 +658,8 @@ const FIRST_DELAYED: u32 = 1_000;
 const AGAIN: u32 = 1 << 30;
 /// What a client waits beyond the deadline that it gave its node.
 const GRACE_MS: u64 = 500;
+/// What a watch waits for its beginning.
+const WATCH_PATIENCE_MS: u64 = 500;
 /// When the first burst comes.
 const FIRST_BURST_US: u64 = 1_500_000;
 const BURST_AFTER_HEALING_US: u64 = 300_000;

@@ -167,7 +167,7 @@ impl Draw<'_> {
             variant => (Method::Put, variant),
         };
         let request = Request::put(self.keys.key(place).clone(), value, options);
-        let action = Some(Action::Write { write, make_room: rng.chance(100_000) });
+        let action = Some(Action::Write { write, make_room: false });
         Drawn { method, variant, keyspace: place.keyspace, request, action }
     }
 

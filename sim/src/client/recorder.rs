@@ -18,6 +18,8 @@ pub(crate) struct Recorder {
     /// Grows with everything that is recorded: no two moments are the same.
     moment: u64,
     sessions: Vec<Session>,
+    /// Of the machine that applied last.
+    epoch: u64,
 }
 
 /// The calls of a session, by their sequence numbers.
@@ -86,6 +88,7 @@ impl Recorder {
 
     /// A command was applied for the first time anywhere.
     pub fn applied(&mut self, applied: &Applied, epoch: u64) -> Execution {
+        self.epoch = epoch;
         let label = Label { index: applied.index, log_time: applied.log_time, epoch };
         let Some(stamp) = applied.command.session else {
             if applied.command.action == Action::Advance {
@@ -108,6 +111,11 @@ impl Recorder {
         let call = sent.call;
         self.history.calls[call as usize].label = Some(label);
         Execution::First
+    }
+
+    /// The epoch of the machine that applied last.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// A machine went on in a new epoch.

@@ -95,7 +95,9 @@ impl Durable {
             // A pre-vote asks about the term after; nothing changes by it.
             "pre-vote" | "pre-vote-response" => Ok(()),
             "vote-response" if !message.reject => {
-                if (self.term, RaftId(self.vote)) == (message.term, envelope.to) {
+                // In a term that lies behind it can't vote any more.
+                let is_past = message.term < self.term;
+                if is_past || (self.term, RaftId(self.vote)) == (message.term, envelope.to) {
                     return Ok(());
                 }
                 wrong(format!("its vote in term {}", message.term))

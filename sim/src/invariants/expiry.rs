@@ -41,6 +41,8 @@ pub(crate) struct Expiry {
 struct Living {
     deadline: UnixMillis,
     ttl_us: u64,
+    /// When the write was proposed, and when it was applied.
+    proposed_us: u64,
     written_us: u64,
     /// Terms with a leader, and quiet time, when it was written.
     leaders: usize,
@@ -51,6 +53,8 @@ struct Living {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub now_us: u64,
+    /// When the command was proposed.
+    pub proposed_us: u64,
     /// Terms that had a leader so far.
     pub leaders: usize,
     /// What an anchor may be wrong; none if too many clocks are off, or were.
@@ -61,13 +65,15 @@ pub(crate) struct Moment {
 
 impl Expiry {
     /// A command that was applied for the first time anywhere.
-    pub fn check_applied(&mut self, applied: &Applied, at: Moment) -> Result<(), Violation> {
+    /// Answers whether an entry expired under another leader than the one that wrote it.
+    pub fn check_applied(&mut self, applied: &Applied, at: Moment) -> Result<bool, Violation> {
         let waited_us = at.now_us - self.last_us;
         self.last_us = at.now_us;
         if waited_us > QUIET_US {
             self.quiet_us += waited_us;
         }
-        let Some(change) = &applied.outcome.change else { return Ok(()) };
+        let Some(change) = &applied.outcome.change else { return Ok(false) };
+        let mut is_under_other = false;
         let mut latest = UnixMillis(0);
         let is_advance = applied.command.action == Action::Advance;
         for event in &*change.events {
@@ -80,15 +86,12 @@ impl Expiry {
                     )));
                 }
                 latest = deadline;
+                let living = self.living.get(&event.key);
+                is_under_other |= living.is_some_and(|living| living.leaders < at.leaders);
             }
             self.follow(event, applied.log_time, at);
         }
-        Ok(())
-    }
-
-    /// Forgets everything: a new epoch began elsewhere.
-    pub fn clear(&mut self) {
-        self.living.clear();
+        Ok(is_under_other)
     }
 
     /// An entry expires; answers its deadline.
@@ -124,6 +127,7 @@ impl Expiry {
         at: Moment,
     ) -> Result<(), Violation> {
         let lived_us = at.now_us - living.written_us;
+        let lived_most_us = at.now_us - living.proposed_us;
         let drift_us = (living.ttl_us.max(lived_us)) * DRIFT_PERCENT_MAX / 100;
         let is_one_leader = at.leaders == living.leaders;
         let anchors_us = 2 * anchor_error_us;
@@ -132,7 +136,7 @@ impl Expiry {
             let (lived_ms, ttl_ms) = (lived_us / 1_000, living.ttl_us / 1_000);
             format!("{:?} lived {lived_ms} ms with a time to live of {ttl_ms} ms", event.key)
         };
-        if lived_us + early_us < living.ttl_us {
+        if lived_most_us + early_us < living.ttl_us {
             return Err(NOT_EARLY.broken(format!("{}; allowed: {} ms", told(), early_us / 1_000)));
         }
         let late_us = anchors_us
@@ -155,7 +159,9 @@ impl Expiry {
             Some(deadline) => {
                 let ttl_us = (deadline.0 - log_time.0) * 1_000;
                 let (written_us, leaders, quiet_us) = (at.now_us, at.leaders, self.quiet_us);
-                let living = Living { deadline, ttl_us, written_us, leaders, quiet_us };
+                let proposed_us = at.proposed_us;
+                let living =
+                    Living { deadline, ttl_us, proposed_us, written_us, leaders, quiet_us };
                 self.living.insert(event.key.clone(), living);
             }
         }

@@ -88,9 +88,9 @@ impl Machines {
         self.digests.clear();
     }
 
-    /// The last index that was applied anywhere.
-    pub const fn last_index(&self) -> u64 {
-        self.last.0
+    /// Log time after the last command that was applied anywhere.
+    pub const fn log_time(&self) -> UnixMillis {
+        self.last.1
     }
 }
 

@@ -26,22 +26,22 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    /// Looks at the configuration of a node.
-    pub fn check(&mut self, node: &Node) -> Result<(), Violation> {
+    /// Looks at the configuration of a node. Answers whether a joint one has just come into force.
+    pub fn check(&mut self, node: &Node) -> Result<bool, Violation> {
         let status = node.status();
         let voters = Voters { incoming: status.voters, outgoing: status.outgoing };
         let index = node.applied();
         match &self.newest {
-            Some((newest, before)) if index <= *newest || *before == voters => Ok(()),
+            Some((newest, before)) if index <= *newest || *before == voters => Ok(false),
             Some((newest, before)) if !overlap(before, &voters) => {
                 Err(QUORUM_OVERLAP.broken(format!(
                     "from {before:?} at index {newest} to {voters:?} at index {index}"
                 )))
             }
-            _ if voters.incoming.is_empty() => Ok(()),
+            _ if voters.incoming.is_empty() => Ok(false),
             _ => {
                 self.newest = Some((index, voters));
-                Ok(())
+                Ok(self.is_joint())
             }
         }
     }

@@ -22,7 +22,7 @@ pub(crate) use durability::{Durable, damage_was_opened, does_not_open};
 pub(crate) use expiry::{Expiry, Moment};
 pub(crate) use machine::{Machines, check_recomputed};
 pub(crate) use membership::Membership;
-pub(crate) use raft::RaftLogs;
+pub(crate) use raft::{EntrySeen, RaftLogs};
 
 /// A promise that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,9 +27,15 @@ pub(super) const TERM_GROWS: Promise =
     Promise { name: "term grows", sentence: "the term and commit of a running node never go back" };
 
 /// What was seen of all logs.
+///
+/// An entry counts for log matching once it is durable somewhere. Before that it may be forgotten, and
+/// with it the term in which it was made, by a leader who was the only voter and has told nobody.
 #[derive(Debug, Default)]
 pub(crate) struct RaftLogs {
     leaders: BTreeMap<u64, RaftId>,
+    leaders_before: usize,
+    /// When an entry was first seen, by index and term.
+    proposed: BTreeMap<(u64, u64), u64>,
     /// By index: the first entry seen there.
     entries: Vec<Option<EntrySeen>>,
     /// Entries seen where another one had been seen: by index and term.
@@ -40,17 +46,19 @@ pub(crate) struct RaftLogs {
     commits: BTreeMap<u64, (u64, u64)>,
 }
 
+/// An entry that a node writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct EntrySeen {
+pub(crate) struct EntrySeen {
+    index: u64,
     term: u64,
     content: u64,
     term_before: u64,
 }
 
 impl RaftLogs {
-    /// Entries that a node writes.
-    pub fn check_entries(&mut self, node: &Node, batch: &Batch) -> Result<(), Violation> {
-        let Some(first) = batch.entries.first() else { return Ok(()) };
+    /// Entries that a node is about to write are looked at; they are added to `seen`.
+    pub fn see(&mut self, node: &Node, batch: &Batch, now_us: u64, seen: &mut Vec<EntrySeen>) {
+        let Some(first) = batch.entries.first() else { return };
         let mut term_before = match batch.reset {
             Some((_, term)) => term,
             None => node.log().term_at(first.index - 1).unwrap_or(0),
@@ -58,19 +66,44 @@ impl RaftLogs {
         for entry in &batch.entries {
             let seed = xxh3_64_with_seed(&entry.context, u64::from(entry.kind));
             let content = xxh3_64_with_seed(&entry.data, seed);
-            let seen = EntrySeen { term: entry.term, content, term_before };
-            if let Some(other) = self.first_seen(entry.index, seen)
-                && (other.content, other.term_before) != (seen.content, term_before)
+            let (index, term) = (entry.index, entry.term);
+            self.proposed.entry((index, term)).or_insert(now_us);
+            seen.push(EntrySeen { index, term, content, term_before });
+            term_before = term;
+        }
+    }
+
+    /// Entries that were written are durable.
+    pub fn check_entries(&mut self, durable: &[EntrySeen]) -> Result<(), Violation> {
+        for entry in durable {
+            if let Some(other) = self.first_seen(entry.index, *entry)
+                && other != *entry
             {
-                let (index, term) = (entry.index, entry.term);
-                let what = if other.content == content { "follow" } else { "are" };
+                let EntrySeen { index, term, .. } = entry;
+                let what = if other.content == entry.content { "follow" } else { "are" };
                 return Err(LOG_MATCHING.broken(format!(
                     "the entries of index {index} and term {term} {what} different ones"
                 )));
             }
-            term_before = entry.term;
         }
         Ok(())
+    }
+
+    /// When an entry was first seen anywhere.
+    pub fn proposed_us(&self, index: u64, term: u64) -> Option<u64> {
+        self.proposed.get(&(index, term)).copied()
+    }
+
+    /// A new cluster goes on after an index: what was seen of the old one does not bind it.
+    pub fn restart(&mut self, index: u64) {
+        let kept = usize::try_from(index).expect("a log in memory") + 1;
+        self.leaders_before += self.leaders.len();
+        self.leaders.clear();
+        self.entries.truncate(kept);
+        self.committed.truncate(kept);
+        self.others.clear();
+        self.proposed.clear();
+        self.commits.clear();
     }
 
     /// The entry of this index and term that was seen before, if one was.
@@ -161,7 +194,7 @@ impl RaftLogs {
 
     /// How many terms had a leader.
     pub fn leaders_len(&self) -> usize {
-        self.leaders.len()
+        self.leaders_before + self.leaders.len()
     }
 
     /// The greatest index that was committed, and its term.

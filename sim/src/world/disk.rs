@@ -82,6 +82,9 @@ impl World {
         host.driver.is_busy = false;
         let Some(Unsynced { number, batch }) = host.driver.unsynced.take() else { return Ok(()) };
         host.durable.synced(&batch);
+        while let Some((_, entries)) = host.driver.entries.pop_front_if(|(n, _)| *n <= number) {
+            self.checker.raft.check_entries(&entries)?;
+        }
         self.note(Some(index), What::Sync { number }, number);
         self.feed(index, |node, now| node.handle_persisted(number, now))
     }

@@ -287,7 +287,7 @@ impl World {
     pub(super) fn drain(&mut self, index: u8) -> Result<(), Violation> {
         let place = usize::from(index);
         while let Some(persist) = self.poll(index, Node::poll_persist) {
-            self.take_persist(index, persist)?;
+            self.take_persist(index, persist);
         }
         while let Some(envelope) = self.poll(index, Node::poll_transmit) {
             self.hosts[place].durable.check_said(&envelope)?;
@@ -310,17 +310,18 @@ impl World {
         poll(self.hosts[usize::from(index)].node.as_mut()?)
     }
 
-    fn take_persist(&mut self, index: u8, persist: Persist) -> Result<(), Violation> {
+    fn take_persist(&mut self, index: u8, persist: Persist) {
         let host = &mut self.hosts[usize::from(index)];
         let node = host.node.as_ref().expect("it was just polled");
-        self.checker.raft.check_entries(node, &persist.batch)?;
+        let mut entries = Vec::with_capacity(persist.batch.entries.len());
+        self.checker.raft.see(node, &persist.batch, self.now_us, &mut entries);
+        host.driver.entries.push_back((persist.number, entries));
         let waiting = host.driver.waiting.back().and_then(|before| before.batch.entries.last());
         let last = waiting.map_or(host.durable.last_index, |entry| entry.index);
         if persist.batch.entries.first().is_some_and(|first| first.index <= last) {
             self.coverage.mark(Mark::LogCut);
         }
         host.driver.waiting.push_back(persist);
-        Ok(())
     }
 
     fn take_progress(&mut self, index: u8, progress: &Progress) -> Result<(), Violation> {
@@ -337,8 +338,10 @@ impl World {
                 if is_new {
                     let node = self.hosts[usize::from(index)].node().expect("it was just polled");
                     self.checker.machines.check_applied(applied, node.machine().epoch())?;
-                    let moment = self.moment();
-                    self.checker.expiry.check_applied(applied, moment)?;
+                    let moment = self.moment(applied);
+                    if self.checker.expiry.check_applied(applied, moment)? {
+                        self.coverage.mark(Mark::ExpiredUnderOther);
+                    }
                 }
                 is_new
             }
@@ -374,13 +377,28 @@ impl World {
         let has_begun = self.checker.look(node, &mut host.seen)?;
         // What was compacted or installed at once may have changed it too.
         let may_change = |index| node.log().entry(index).is_none_or(|entry| entry.entry_type != 0);
-        if (applied_before + 1..=host.seen.applied).any(may_change) {
-            self.checker.membership.check(node)?;
+        if (applied_before + 1..=host.seen.applied).any(may_change)
+            && self.checker.membership.check(node)?
+        {
+            self.follow_joint(index);
         }
         if has_begun {
             self.follow_leader(index);
         }
         Ok(())
+    }
+
+    /// Two configurations are in force together: a good moment to end.
+    fn follow_joint(&mut self, index: u8) {
+        self.coverage.mark(Mark::Joint);
+        self.joints += 1;
+        let subject = Subject::Joint { n: self.joints };
+        let rates = &self.rates;
+        let fault = self.choices.deviation(subject, |rng| super::inject::draw_joint(rates, rng));
+        if let Some(fault) = fault {
+            let event = Event::Crash { host: index, life: self.hosts[usize::from(index)].life, fault };
+            self.queue.push(self.now_us + fault.amount.unsigned_abs(), event);
+        }
     }
 
     fn follow_leader(&mut self, index: u8) {

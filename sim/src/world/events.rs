@@ -7,6 +7,7 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use crate::faults::Fault;
 use plimsoll::raft::{Envelope, RaftId, Request, RequestId};
 
 /// Something that is to happen. A `life` is that of a node between two starts: what belongs to an
@@ -23,6 +24,7 @@ pub(crate) enum Event {
     Wake { token: u32 },
     Start { host: u8, life: u32 },
     Resume { host: u8, life: u32 },
+    Crash { host: u8, life: u32, fault: Fault },
     Slot,
     Reconcile,
     Undo(Undo),

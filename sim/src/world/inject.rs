@@ -12,6 +12,7 @@ use crate::faults::{Fault, FaultKind, Rates};
 use crate::invariants::{Moment, Violation};
 use crate::rng::Rng;
 use crate::trace::What;
+use plimsoll::raft::Applied;
 use plimsoll::storage::Storage;
 
 impl World {
@@ -194,7 +195,7 @@ impl World {
     }
 
     /// What the bounds of expiry depend on now.
-    pub(super) fn moment(&mut self) -> Moment {
+    pub(super) fn moment(&mut self, applied: &Applied) -> Moment {
         let now_us = self.now_us;
         if self.clocks_are_trusted {
             let good_ms = (self.plan.clock_bound_ms / 4).cast_signed();
@@ -206,9 +207,11 @@ impl World {
             let off = self.checker.membership.voters().filter(is_off).count();
             self.clocks_are_trusted = 2 * off < voters.max(1);
         }
+        let proposed = self.checker.raft.proposed_us(applied.index, applied.term);
         let bound_ms = self.plan.clock_bound_ms + self.plan.clock_bound_ms / 4 + ROUND_TRIP_MS;
         Moment {
             now_us,
+            proposed_us: proposed.unwrap_or(now_us),
             leaders: self.checker.raft.leaders_len(),
             anchor_error_us: self.clocks_are_trusted.then_some(bound_ms * 1_000),
             unresolved: self.unresolved,
@@ -236,6 +239,14 @@ pub(super) fn draw_message(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
         return Some(Fault::new(FaultKind::Reorder).by(late(rng)));
     }
     None
+}
+
+/// A node ends while two configurations are in force.
+pub(super) fn draw_joint(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
+    let is_drawn = rates.of(FaultKind::Crash) > 0 && rng.chance(300_000);
+    let after_us = i64::try_from(rng.below(5_000)).expect("small");
+    let fault = Fault::new(FaultKind::Crash).on(rng.next()).lasting(rng.between(100, 2_000));
+    is_drawn.then_some(fault.by(after_us))
 }
 
 /// A fault of a slot of time.

@@ -56,6 +56,7 @@ pub struct World {
     network: Network,
     cluster: ClusterId,
     slots: u32,
+    joints: u32,
     requests: u64,
     workload: Box<dyn Workload>,
     orders: Vec<Order>,
@@ -107,6 +108,7 @@ impl World {
             now_us: 0,
             steps: 0,
             slots: 0,
+            joints: 0,
             requests: 0,
             workload,
             orders: Vec::new(),
@@ -205,6 +207,10 @@ impl World {
             }
             Event::Start { host, life } => self.start(host, life),
             Event::Resume { host, life } if self.lives(host, life) => self.resume(host),
+            Event::Crash { host, life, fault } if self.lives(host, life) && !self.is_healed => {
+                self.coverage.fault(fault.kind);
+                self.crash(host, fault.set, Some(fault.for_ms * 1_000))
+            }
             Event::Slot => self.slot(),
             Event::Reconcile => self.reconcile(),
             Event::Undo(undo) => {
@@ -221,6 +227,7 @@ impl World {
             | Event::DiskWrite { .. }
             | Event::DiskSync { .. }
             | Event::SaveSnapshot { .. }
+            | Event::Crash { .. }
             | Event::Resume { .. } => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage};
 
 use super::clock::HostClock;
 use super::events::Event;
-use crate::invariants::{Durable, SeenOfNode};
+use crate::invariants::{Durable, EntrySeen, SeenOfNode};
 
 /// A node and its computer.
 #[derive(Debug)]
@@ -58,6 +58,8 @@ pub(crate) struct Driver {
     /// What is written and not synced.
     pub unsynced: Option<Unsynced>,
     pub snapshot: Option<SnapshotJob>,
+    /// Entries that are not durable yet, each with its step.
+    pub entries: VecDeque<(u64, Vec<EntrySeen>)>,
 }
 
 /// A batch between its write and its sync.

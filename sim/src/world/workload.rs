@@ -4,7 +4,8 @@
 //! [`crate::client`] are one; an embedder's application is another. It sees nodes only as a driver
 //! does, and draws what is random from the choices of the run, by subject.
 
-use plimsoll::raft::{Progress, Request, RequestId, Response};
+use plimsoll::check::history::Label;
+use plimsoll::raft::{Applied, Progress, Request, RequestId, Response};
 
 use super::node::Host;
 use crate::choices::Choices;
@@ -44,8 +45,9 @@ pub trait Workload {
     /// How much is begun and not ended.
     fn pending(&self) -> usize;
 
-    /// A cluster goes on from one machine after a majority was lost: what was applied only now.
-    fn recover(&mut self, applied: &[plimsoll::raft::Applied], context: &mut Context<'_>);
+    /// A cluster goes on from one machine after a majority was lost: what was applied only now, and
+    /// where and when the new epoch begins.
+    fn recover(&mut self, applied: &[Applied], label: Label, context: &mut Context<'_>);
 
     /// The run is over: what is there to be said about it.
     ///
