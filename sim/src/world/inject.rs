@@ -13,7 +13,7 @@ use crate::invariants::{Moment, Violation};
 use crate::rng::Rng;
 use crate::trace::What;
 use plimsoll::raft::Applied;
-use plimsoll::storage::Storage;
+use plimsoll::storage::{Disk, MemDisk, SECTOR_BYTES, Storage};
 
 impl World {
     /// A slot of time, in which one fault may begin.
@@ -157,6 +157,11 @@ impl World {
     /// Damages a synced sector of a batch that later ones follow. The node must refuse to start; then
     /// its disk is replaced.
     fn corrupt(&mut self, node: u8, seed: u64, down_us: u64) -> Result<bool, Violation> {
+        let storage = self.hosts[usize::from(node)].storage.as_mut();
+        let disk = storage.expect("a node that runs has a storage").disk_mut();
+        if damageable(disk).is_empty() {
+            return Ok(false);
+        }
         self.reconciler.need();
         self.crash(node, 0, None)?;
         let options = self.plan.storage_options();
@@ -171,10 +176,7 @@ impl World {
         host.life += 1;
         let life = host.life;
         self.queue.push(self.now_us + down_us, Event::Start { host: node, life });
-        if is_missed {
-            return Err(crate::invariants::damage_was_opened(node));
-        }
-        Ok(is_hit)
+        if is_missed { Err(crate::invariants::damage_was_opened(node)) } else { Ok(true) }
     }
 
     /// Steps a wall clock, as far as the guarantee allows: fewer than half of the voters may be off.
@@ -308,9 +310,20 @@ fn draw_cut(kind: FaultKind, hosts: u64, node: u8, rng: &mut Rng) -> u64 {
 }
 
 /// Damages one written sector that is not in the last part of the log. Answers whether there is one.
-fn damage(disk: &mut plimsoll::storage::MemDisk, seed: u64) -> bool {
-    use plimsoll::storage::{Disk, SECTOR_BYTES};
+fn damage(disk: &mut MemDisk, seed: u64) -> bool {
     let mut rng = Rng::new(seed);
+    let places = damageable(disk);
+    if places.is_empty() {
+        return false;
+    }
+    let chosen = usize::try_from(rng.below(places.len() as u64)).expect("a length");
+    let (name, sector) = &places[chosen];
+    disk.corrupt(name, *sector, u8::try_from(rng.between(1, 255)).expect("a byte"))
+}
+
+/// The sectors of a log, by file and number, whose damage can't be taken for a torn end: the highest
+/// batch may be cut off as torn, what lies well before it is no tail.
+fn damageable(disk: &MemDisk) -> Vec<(String, usize)> {
     let mut places = Vec::new();
     for name in super::disk::log_files(disk) {
         let bytes = disk.read(&name).unwrap_or_default();
@@ -318,14 +331,8 @@ fn damage(disk: &mut plimsoll::storage::MemDisk, seed: u64) -> bool {
         let sectors = bytes.chunks(SECTOR_BYTES).enumerate().filter(|(_, s)| is_written(s));
         places.extend(sectors.map(|(sector, _)| (name.clone(), sector)));
     }
-    // The highest batch may be cut off as torn: what lies well before it is no tail.
     places.truncate(places.len().saturating_sub(TAIL_SECTORS));
-    if places.is_empty() {
-        return false;
-    }
-    let chosen = usize::try_from(rng.below(places.len() as u64)).expect("a length");
-    let (name, sector) = &places[chosen];
-    disk.corrupt(name, *sector, rng.between(1, 255) as u8)
+    places
 }
 
 /// The kinds that begin in slots of time, in the order in which they are tried.

@@ -45,8 +45,7 @@ impl World {
         self.checker.machines.restart(index, log_time);
         self.checker.membership.clear();
         self.reconciler.need();
-        // The next index holds no command: a leader's first entry is empty.
-        let label = Label { index: index + 1, log_time, epoch };
+        let label = Label { index, log_time, epoch };
         self.tell(|workload, context| workload.recover(&tail, label, context));
         for host in self.hosts.iter().filter(|host| host.is_wanted) {
             let at_us = self.now_us + rng.between(1, DOWN_US);

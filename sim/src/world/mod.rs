@@ -158,14 +158,13 @@ impl World {
     /// # Errors
     /// The first promise that is broken.
     pub fn run(&mut self) -> Result<Summary, Violation> {
-        loop {
-            let step = catch_unwind(AssertUnwindSafe(|| self.step()));
-            match step {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => return self.workload.finish(),
-                Ok(Err(violation)) => return Err(violation),
-                Err(panic) => return Err(NO_PANIC.broken(words_of(&*panic))),
-            }
+        let run = || {
+            while self.step()? {}
+            self.workload.finish()
+        };
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(result) => result,
+            Err(panic) => Err(NO_PANIC.broken(words_of(&*panic))),
         }
     }
 
