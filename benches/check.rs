@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use plimsoll::check::certificate::verify;
 use plimsoll::check::history::{
     Answer, Call, CommandId, History, Label, Observation, Outcome, Request,
 };
@@ -44,20 +45,31 @@ fn main() {
         println!("  {} steps in order; peak {} MB", certificate.order.len(), peak_mb());
         timed("  zones", None, || zones::check(&history).expect("it is right"));
         println!("  peak {} MB", peak_mb());
+        if percent == 0 {
+            timed("  verifier", None, || verify(&history, &certificate).expect("it is right"));
+        }
     }
 }
 
 fn timed<T>(what: &str, aim: Option<f64>, work: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
+    let (start, start_busy) = (Instant::now(), busy());
     let result = work();
     let seconds = start.elapsed().as_secs_f64();
+    let busy = busy().zip(start_busy).map_or(seconds, |(end, start)| end - start);
     let verdict = match aim {
-        Some(aim) if seconds <= aim => format!("   aim {aim:.1} s: reached"),
+        Some(aim) if busy <= aim => format!("   aim {aim:.1} s: reached"),
         Some(aim) => format!("   aim {aim:.1} s: missed"),
         None => String::new(),
     };
-    println!("{what}: {seconds:.2} s{verdict}");
+    println!("{what}: {busy:.2} s of a processor, in {seconds:.2} s{verdict}");
     result
+}
+
+/// How long this thread has run, in seconds: others may want the processor too.
+fn busy() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: u64 = text.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds as f64 / 1e9)
 }
 
 /// The most memory that this process has had, in megabytes.
@@ -161,8 +173,9 @@ impl Recorder {
     fn list(&mut self, number: usize) -> (Request, Outcome) {
         let query = ListQuery::new().after(self.keys[number].as_str()).limit(PAGE);
         let page = self.machine.list(self.keyspace.as_str(), &query, UnixMillis(0));
+        let number_of = |key: &QualifiedKey| key.key()["user:".len()..].parse::<usize>();
         let item = |(key, record): &(QualifiedKey, Arc<Record>)| Entry {
-            key: Key::new(key.key()).expect("a key"),
+            key: self.keys[number_of(key).expect("as it was made")].clone(),
             value: record.value.decode(),
             version: record.version,
             expires_at: record.deadline,

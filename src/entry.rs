@@ -201,17 +201,32 @@ pub struct PutOptions {
     pub condition: Condition,
 }
 
-/// An entry of a store.
+/// An entry of a store. Stores have entries of values; a caller may have made a value into a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<V = Value> {
     /// The key.
     pub key: Key,
     /// The value.
-    pub value: Value,
+    pub value: V,
     /// The write that made the entry.
     pub version: Version,
     /// The instant from which the entry is gone.
     pub expires_at: Option<UnixMillis>,
+}
+
+#[cfg(feature = "serde")]
+impl Entry {
+    /// The same entry, its value made into a type.
+    ///
+    /// # Errors
+    /// `INVALID`, naming the key and the path within the value, if the value is not what the type
+    /// takes.
+    pub fn typed<T: serde::de::DeserializeOwned>(self) -> Result<Entry<T>> {
+        let Self { key, value, version, expires_at } = self;
+        let value = crate::value::from_value(&value)
+            .map_err(|error| error.context(format_args!("the entry {key:?}")))?;
+        Ok(Entry { key, value, version, expires_at })
+    }
 }
 
 /// What a `list` asks for. Prefix and cursor are bytes: a prefix may end within a character.

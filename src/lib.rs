@@ -23,7 +23,8 @@
 //! ```
 //!
 //! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
-//! configuration; `sql` SQLite; `postgres` PostgreSQL; `lua` the Lua surface; `cli`, the default, the binary.
+//! configuration; `sql` SQLite; `postgres` PostgreSQL; `serde` values as Rust types; `blocking` the
+//! facade without async; `lua` the Lua surface; `cli` the binary. The default has all of them.
 
 // Floor 0: the vocabulary.
 pub mod clock;
@@ -57,6 +58,8 @@ pub mod sql;
 pub mod storage_fs;
 
 // Floors 5 and up: stores and their surfaces.
+#[cfg(feature = "blocking")]
+pub mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "lua")]
@@ -73,3 +76,8 @@ pub use registry::{Config, Plimsoll};
 #[cfg(all(doctest, feature = "store"))]
 #[doc = include_str!("../docs/permissions.md")]
 struct PermissionsPage;
+
+/// The Rust examples of the page run as documentation tests.
+#[cfg(all(doctest, feature = "blocking", feature = "lua", feature = "serde", feature = "sql"))]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingPage;

@@ -3,8 +3,8 @@
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
-//! `tests/access_mutants.rs` to those in `ACCESS`, `tests/kv_mutants.rs` to those in `KV`, and
-//! `tests/check_mutants.rs` to those in `CHECK`.
+//! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `storage_mutants`
+//! and `raft_mutants` there to those in the lists of these names.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {

@@ -29,6 +29,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("history_file", 4),
     ("store", 5),
     ("registry", 6),
+    ("blocking", 7),
     ("lua", 7),
     ("cli", 8),
 ];

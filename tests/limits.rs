@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use plimsoll::entry::{Key, ListQuery, Operation, PutOptions, Ttl};
 use plimsoll::error::{Error, ErrorKind, Outcome};
+use plimsoll::history_file;
 use plimsoll::keyspace::Keyspace;
 use plimsoll::limits::*;
 use plimsoll::store::{MemoryOptions, MemoryStore, StoreHandle};
@@ -81,6 +82,8 @@ fn constants() -> BTreeMap<&'static str, u128> {
         RAFT_PROMOTION_LAG_MAX,
         SEGMENT_BYTES,
         IDENTITY_BYTES_MAX,
+        HISTORY_LINE_BYTES_MAX,
+        HISTORY_LINES_MAX,
     ]
 }
 
@@ -152,6 +155,14 @@ async fn what_is_over_a_limit_is_refused_and_names_it() {
         assert_eq!(limit_of(&error), limit as u128, "{error:?}");
     }
     assert_eq!(handle.list(&ListQuery::new()).await.unwrap().items, [], "nothing was written");
+}
+
+#[test]
+fn a_line_of_a_history_that_is_too_long_is_refused() {
+    let line = "x".repeat(HISTORY_LINE_BYTES_MAX + 1);
+    let error = history_file::read(line.as_bytes()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(limit_of(&error), HISTORY_LINE_BYTES_MAX as u128);
 }
 
 #[tokio::test]

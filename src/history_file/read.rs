@@ -32,7 +32,7 @@ use crate::value::{Encoded, Value};
 /// `UNAVAILABLE` if it can't be read.
 pub fn read(from: impl BufRead) -> Result<History> {
     let mut reader = Reader::default();
-    let mut lines = Lines { from, number: 0, line: Vec::new() };
+    let mut lines = Lines { from, lines_max: HISTORY_LINES_MAX, number: 0, line: Vec::new() };
     match lines.next()? {
         Some(header) if header == HEADER.as_bytes() => {}
         _ => return Err(at_line(1, format!("the first line must be {HEADER}"))),
@@ -50,9 +50,10 @@ fn at_line(line: usize, problem: impl std::fmt::Display) -> Error {
     Error::invalid(format!("line {line}: {problem}")).with_detail("line", line)
 }
 
-/// The lines of a file, each within its limit.
+/// The lines of a file, within their limits.
 struct Lines<R> {
     from: R,
+    lines_max: usize,
     number: usize,
     line: Vec<u8>,
 }
@@ -76,9 +77,9 @@ impl<R: BufRead> Lines<R> {
             let problem = format!("it is longer than {HISTORY_LINE_BYTES_MAX} bytes");
             return Err(at_line(self.number, problem).with_detail("limit", HISTORY_LINE_BYTES_MAX));
         }
-        if self.number > HISTORY_LINES_MAX {
-            let problem = format!("a history has at most {HISTORY_LINES_MAX} lines");
-            return Err(at_line(self.number, problem).with_detail("limit", HISTORY_LINES_MAX));
+        if self.number > self.lines_max {
+            let problem = format!("a history has at most {} lines", self.lines_max);
+            return Err(at_line(self.number, problem).with_detail("limit", self.lines_max));
         }
         Ok(Some(&self.line))
     }
@@ -391,6 +392,9 @@ fn label(mut fields: Fields) -> Parsed<Label> {
         epoch: fields.epoch()?,
     };
     fields.finish()?;
+    if label.index > i64::MAX.cast_unsigned() {
+        return Err("index is too large".to_owned());
+    }
     Ok(label)
 }
 
@@ -406,4 +410,21 @@ fn upkeep(fields: &mut Fields) -> Parsed<Upkeep> {
         other => return Err(format!("{other:?} is no upkeep")),
     };
     Ok(Upkeep { label, work })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With a lower limit: nobody wants to wait for a hundred million lines.
+    #[test]
+    fn a_line_beyond_the_last_is_refused() {
+        let mut lines =
+            Lines { from: &b"1\n2\n3\n"[..], lines_max: 2, number: 0, line: Vec::new() };
+        assert_eq!(lines.next(), Ok(Some(&b"1"[..])));
+        assert_eq!(lines.next(), Ok(Some(&b"2"[..])));
+        let error = lines.next().expect_err("there are three");
+        assert_eq!(error.message(), "line 3: a history has at most 2 lines");
+        assert_eq!(error.detail("limit"), Some(&2.into()));
+    }
 }

@@ -41,6 +41,17 @@ impl Field {
         }
     }
 
+    /// The field as a configuration writes it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        match self {
+            Self::Key => "key".to_owned(),
+            Self::Prefix => "prefix".to_owned(),
+            Self::ActorId => "actor.id".to_owned(),
+            Self::ActorMeta(path) => format!("actor.meta.{}", path.join(".")),
+        }
+    }
+
     /// Whether it holds a string wherever it is there at all.
     const fn is_text(&self) -> bool {
         !matches!(self, Self::ActorMeta(_))
@@ -92,6 +103,13 @@ impl Operator {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, operator)| *operator)
     }
 
+    /// The name of the operator.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        let named = Self::ALL.iter().find(|(_, known)| *known == self);
+        named.map(|(name, _)| *name).expect("all operators are in the list")
+    }
+
     /// Whether it is true exactly when its counterpart is false.
     const fn is_negated(self) -> bool {
         matches!(self, Self::Ne | Self::Nin | Self::Nexists | Self::Ncontains | Self::Nmatches)
@@ -113,8 +131,8 @@ pub enum Operand {
 #[derive(Clone, Debug)]
 pub struct PolicyCondition {
     field: Field,
+    operator: Operator,
     test: Test,
-    is_negated: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -167,7 +185,35 @@ impl PolicyCondition {
                 ));
             }
         };
-        Ok(Self { field, test, is_negated: operator.is_negated() })
+        Ok(Self { field, operator, test })
+    }
+
+    /// What it looks at.
+    #[must_use]
+    pub fn field(&self) -> &Field {
+        &self.field
+    }
+
+    /// How it compares.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        self.operator
+    }
+
+    /// What it compares with.
+    #[must_use]
+    pub fn operand(&self) -> Operand {
+        match &self.test {
+            Test::Exists => Operand::None,
+            Test::OneOf(values) => Operand::Many(values.clone()),
+            Test::Equal(value)
+            | Test::Less(value)
+            | Test::Greater(value)
+            | Test::AtMost(value)
+            | Test::AtLeast(value)
+            | Test::Contains(value) => Operand::One(value.clone()),
+            Test::Matches(pattern) => Operand::One(pattern.as_str().into()),
+        }
     }
 
     /// Whether it may hold for an actor: a condition on the actor is decided by that.
@@ -197,7 +243,7 @@ impl PolicyCondition {
     }
 
     fn holds(&self, datum: Option<Datum<'_>>) -> bool {
-        datum.is_some_and(|datum| self.test.passes(datum)) != self.is_negated
+        datum.is_some_and(|datum| self.test.passes(datum)) != self.operator.is_negated()
     }
 }
 

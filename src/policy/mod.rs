@@ -86,6 +86,35 @@ impl Policy {
         self
     }
 
+    /// What it does where it applies.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// The groups whose actors it is for; none means every actor.
+    pub fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().map(String::as_str)
+    }
+
+    /// The actions that it is about.
+    #[must_use]
+    pub fn actions(&self) -> &[Pattern] {
+        &self.actions
+    }
+
+    /// The resources that it is about.
+    #[must_use]
+    pub fn resources(&self) -> &[Pattern] {
+        &self.resources
+    }
+
+    /// The conditions, all of which must hold.
+    #[must_use]
+    pub fn conditions(&self) -> &[PolicyCondition] {
+        &self.conditions
+    }
+
     /// Whether it may apply to some question of an actor about a resource.
     fn concerns(&self, actor: &Actor, resource: &str) -> bool {
         let is_member = self.groups.is_empty() || actor.is_in_any(&self.groups);

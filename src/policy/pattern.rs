@@ -36,6 +36,12 @@ impl Pattern {
         if self.is_open { name.starts_with(&self.text) } else { name == self.text }
     }
 
+    /// The pattern as a configuration writes it.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!("{}{}", self.text, if self.is_open { "*" } else { "" })
+    }
+
     /// Whether it speaks of stores but matches none of their permissions: surely a slip.
     #[must_use]
     pub fn misses_every_permission(&self) -> bool {

@@ -59,6 +59,17 @@ impl Clocks {
         self.reports.insert(member, Report { wall, received_ms: now.monotonic_ms });
     }
 
+    /// Whether there is a report of a member.
+    pub fn has(&self, member: RaftId) -> bool {
+        self.reports.contains_key(&member)
+    }
+
+    /// The clock of a member as it should be now, as far as its last report tells.
+    pub fn time_at(&self, member: RaftId, now: Now) -> Option<UnixMillis> {
+        let report = self.reports.get(&member)?;
+        Some(report.wall.after(now.monotonic_ms.saturating_sub(report.received_ms)))
+    }
+
     /// The time on which a majority of the voters agrees; none if no majority does. The own clock
     /// counts as it is now; reports older than `age_max_ms` do not.
     pub fn agreed(

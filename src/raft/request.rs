@@ -68,9 +68,9 @@ pub enum Answer {
         /// The index that it has applied.
         index: u64,
     },
-    /// The membership was changed.
+    /// The membership was changed, and members that were removed are needed no more.
     Changed {
-        /// At which index of the log.
+        /// At which index of the log the change, or its joint phase, ended.
         index: u64,
     },
     /// The transfer of leadership has begun; the status shows when it is done.

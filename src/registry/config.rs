@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::builder::ConfigBuilder;
 use super::entry::{self, EntryKind, Parsed, RegistryEntry, SkippedEntry};
 use super::entry_id::{self, EntryId};
 use super::environment::Environment;
@@ -62,6 +63,11 @@ impl Config {
         Self::from_sources(&[source], &options)
     }
 
+    /// A configuration made in Rust, entry by entry. It is checked as a text is.
+    pub fn builder() -> ConfigBuilder {
+        ConfigBuilder::new()
+    }
+
     /// What is used without a configuration: `app:cache`, a `store.memory`; and, with the feature
     /// `sql`, `app:records`, a `store.sql` in the SQLite file `.plimsoll/records.db` in `folder`.
     #[must_use]
@@ -102,13 +108,29 @@ impl Config {
         for source in sources {
             config.read(source, options, &mut problems);
         }
-        problems.extend(config.duplicates());
-        problems.extend(kv::check_single(&config.entries));
+        config.checked(problems)
+    }
+
+    /// The configuration, if nothing was wrong with its entries and nothing is between them.
+    pub(super) fn checked(self, mut problems: Vec<Problem>) -> Result<Self> {
+        problems.extend(self.duplicates());
+        problems.extend(kv::check_single(&self.entries));
         // An entry that could not be read would make every reference to it look wrong.
         if problems.is_empty() {
-            problems = references::check(&config.entries, &config.skipped);
+            problems = references::check(&self.entries, &self.skipped);
         }
-        if problems.is_empty() { Ok(config) } else { Err(problem::into_error(problems)) }
+        if problems.is_empty() { Ok(self) } else { Err(problem::into_error(problems)) }
+    }
+
+    pub(super) fn add(&mut self, parsed: Option<Parsed>) {
+        match parsed {
+            Some(Parsed::Entry(entry)) => {
+                self.positions.insert(entry.id().clone(), self.entries.len());
+                self.entries.push(entry);
+            }
+            Some(Parsed::Skipped(entry)) => self.skipped.push(entry),
+            None => {}
+        }
     }
 
     /// Adds the entries of a file.
@@ -123,7 +145,7 @@ impl Config {
         };
         let context = Context {
             file: &source.file,
-            environment: &options.environment,
+            environment: Some(&options.environment),
             problems: RefCell::default(),
         };
         if let Some(fields) = Fields::new(&context, &root, FieldPath::default()) {
@@ -145,14 +167,7 @@ impl Config {
             read_cluster(cluster);
         }
         for entry in fields.required_mappings("entries", "[]") {
-            match entry::read(entry, namespace.as_deref(), &source.folder, options) {
-                Some(Parsed::Entry(entry)) => {
-                    self.positions.insert(entry.id().clone(), self.entries.len());
-                    self.entries.push(entry);
-                }
-                Some(Parsed::Skipped(entry)) => self.skipped.push(entry),
-                None => {}
-            }
+            self.add(entry::read(entry, namespace.as_deref(), &source.folder, options));
         }
         fields.finish();
     }

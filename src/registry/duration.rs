@@ -37,6 +37,20 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
+/// A duration as [`parse_duration`] reads it, in the largest unit of which it is a whole number.
+pub(super) fn duration_text(duration: Duration) -> String {
+    let nanoseconds = duration.as_nanos();
+    let units = ["h", "m", "s", "ms", "us", "ns"];
+    let whole = units.into_iter().find_map(|unit| {
+        let length = u128::from(nanoseconds_of(unit)?);
+        nanoseconds.is_multiple_of(length).then(|| format!("{}{unit}", nanoseconds / length))
+    });
+    match whole {
+        Some(text) if nanoseconds > 0 => text,
+        _ => "0".to_owned(),
+    }
+}
+
 /// Adds up `<number><unit>` terms, in nanoseconds.
 fn sum_of_terms(mut rest: &str) -> Result<u64, &'static str> {
     let mut total = 0_u64;
@@ -226,6 +240,14 @@ mod tests {
             let parsed = parse_duration(&format!("{whole}.{nanoseconds:09}s")).expect("good");
             let expected = Duration::from_nanos(whole * SECOND + nanoseconds);
             prop_assert!(parsed.abs_diff(expected) <= Duration::from_nanos(1));
+        }
+
+        #[test]
+        fn what_is_written_is_read_as_it_was(
+            number in 0..1_000_000_u64, unit in prop::sample::select(vec!["h", "s", "us", "ns"]),
+        ) {
+            let duration = parse_duration(&format!("{number}{unit}")).expect("good");
+            prop_assert_eq!(parse_duration(&duration_text(duration)), Ok(duration));
         }
 
         #[test]

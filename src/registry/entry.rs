@@ -1,7 +1,8 @@
 //! Registry entries: an id, a kind with its options, and where they stand.
 //!
-//! To add a kind: a variant of [`EntryKind`], a function that reads its fields, and a line in
-//! [`read_kind`]; what it refers to goes into `RegistryEntry::reference`.
+//! To add a kind: a variant of [`EntryKind`], a function that reads its fields, one that writes them,
+//! and a line in [`read_kind`]; what it refers to goes into `RegistryEntry::reference`, and the
+//! builder gets a method.
 
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use super::config::LoadOptions;
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
 use super::kv::{self, KvEntry};
+use super::nodes::Nodes;
 use super::policy;
 #[cfg(feature = "postgres")]
 use super::postgres;
@@ -21,7 +23,7 @@ use crate::policy::Policy;
 #[cfg(feature = "postgres")]
 use crate::sql::PostgresOptions;
 #[cfg(feature = "sql")]
-use crate::sql::SqliteOptions;
+use crate::sql::{SqlClock, SqliteOptions};
 use crate::store::MemoryOptions;
 
 /// An entry of a configuration, checked.
@@ -127,6 +129,14 @@ impl RegistryEntry {
 
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Gives a `store.sql` a clock, which no text can name.
+    #[cfg(feature = "sql")]
+    pub(super) fn set_clock(&mut self, clock: SqlClock) {
+        if let EntryKind::SqlStore(store) = &mut self.kind {
+            store.set_clock(clock);
+        }
     }
 
     /// The entry that this one needs.
@@ -251,6 +261,12 @@ fn read_kind(
     parsed
 }
 
+/// The fields of a `store.memory`.
+pub(super) fn write_memory(options: &MemoryOptions, nodes: &mut Nodes) {
+    nodes.plain("max_size", options.max_size);
+    nodes.interval("cleanup_interval", options.cleanup_interval);
+}
+
 fn memory_store(fields: &mut Fields<'_>) -> MemoryOptions {
     let default = MemoryOptions::default();
     MemoryOptions {
@@ -285,12 +301,12 @@ fn refused_kind(kind: &str) -> String {
     )
 }
 
-const STORE_MEMORY: &str = "store.memory";
-const SECURITY_POLICY: &str = "security.policy";
-const STORE_SQL: &str = "store.sql";
-const DB_SQL_SQLITE: &str = "db.sql.sqlite";
-const DB_SQL_POSTGRES: &str = "db.sql.postgres";
-const KV: &str = "kv";
+pub(super) const STORE_MEMORY: &str = "store.memory";
+pub(super) const SECURITY_POLICY: &str = "security.policy";
+pub(super) const STORE_SQL: &str = "store.sql";
+pub(super) const DB_SQL_SQLITE: &str = "db.sql.sqlite";
+pub(super) const DB_SQL_POSTGRES: &str = "db.sql.postgres";
+pub(super) const KV: &str = "kv";
 
 /// The kinds that this build can open.
 const BUILT_KINDS: &[&str] = if cfg!(feature = "postgres") {

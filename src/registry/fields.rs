@@ -19,7 +19,8 @@ use crate::value::Value;
 /// What the readers of one file share.
 pub(super) struct Context<'a> {
     pub(super) file: &'a Arc<str>,
-    pub(super) environment: &'a Environment,
+    /// Where variables are looked up; none where text means itself.
+    pub(super) environment: Option<&'a Environment>,
     pub(super) problems: RefCell<Vec<Problem>>,
 }
 
@@ -227,12 +228,13 @@ pub(super) struct Given<'a> {
 impl<'a> Given<'a> {
     fn new(
         content: &'a Content,
-        environment: &Environment,
+        environment: Option<&Environment>,
         origin: Origin,
     ) -> Result<Self, Refusal> {
         let text = match content {
             Content::Scalar(scalar) => {
-                match environment.substitute(&scalar.text).map_err(Refusal::new)? {
+                let substituted = environment.map(|from| from.substitute(&scalar.text)).transpose();
+                match substituted.map_err(Refusal::new)?.flatten() {
                     Some(substituted) => Cow::Owned(substituted),
                     None => Cow::Borrowed(scalar.text.as_str()),
                 }

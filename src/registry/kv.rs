@@ -6,6 +6,7 @@
 use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
 use super::fields::Fields;
+use super::nodes::Nodes;
 use super::problem::Problem;
 use super::references::{Reference, Wanted};
 
@@ -34,6 +35,11 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<KvEntry> {
         Ok(Reference { target, wanted: Wanted::Store, origin: given.origin.clone() })
     });
     Some(KvEntry { store: store? })
+}
+
+/// The fields of a `kv`.
+pub(super) fn write(store: &str, nodes: &mut Nodes) {
+    nodes.text("store", store);
 }
 
 /// A problem for each entry of the kind but the first.

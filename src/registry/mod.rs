@@ -10,6 +10,9 @@
 //! 4. `entry`: the fields of a kind to a [`RegistryEntry`] with that kind's options.
 //! 5. `references`: entries to each other.
 //!
+//! A [`ConfigBuilder`] starts at the third: it makes the nodes that a text would have, so that what
+//! is checked, and what is said about it, is the same.
+//!
 //! What comes out is a [`Config`]. It opened nothing, and what is wrong with it is known:
 //! [`Plimsoll::open`] can fail only because of what is outside, such as a table that is missing.
 //!
@@ -18,6 +21,7 @@
 //!
 //! No reloading: a configuration is read once. No writing: entries are not changed at run time.
 
+mod builder;
 mod config;
 mod duration;
 mod engine;
@@ -28,6 +32,7 @@ mod fields;
 mod kv;
 #[cfg(feature = "sql")]
 mod luat;
+mod nodes;
 mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -39,6 +44,7 @@ mod sql;
 mod suggest;
 mod yaml;
 
+pub use builder::ConfigBuilder;
 pub use config::{Config, LoadOptions};
 pub use duration::parse_duration;
 pub use engine::Plimsoll;

@@ -1,6 +1,7 @@
 //! The kind `security.policy`: its fields as a [`Policy`].
 
 use super::fields::{Fields, Given};
+use super::nodes::Nodes;
 use super::problem::Refusal;
 use super::suggest::did_you_mean;
 use crate::policy::{
@@ -30,6 +31,34 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Policy> {
     conditions
         .into_iter()
         .try_fold(policy, |policy, condition| Some(policy.with_condition(condition?)))
+}
+
+/// The fields of a `security.policy`.
+pub(super) fn write(policy: &Policy, nodes: &mut Nodes) {
+    if policy.groups().next().is_some() {
+        nodes.texts("groups", policy.groups().map(str::to_owned));
+    }
+    let mut fields = nodes.nested();
+    let effect = match policy.effect() {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+    };
+    fields.text("effect", effect);
+    fields.texts("actions", policy.actions().iter().map(Pattern::to_text));
+    fields.texts("resources", policy.resources().iter().map(Pattern::to_text));
+    let condition = |condition: &PolicyCondition| {
+        let mut fields = nodes.nested();
+        fields.text("field", &condition.field().to_text());
+        fields.text("operator", condition.operator().as_str());
+        match condition.operand() {
+            Operand::None => {}
+            Operand::One(value) => fields.value("value", &value),
+            Operand::Many(values) => fields.values("value", &values),
+        }
+        fields
+    };
+    fields.mappings("conditions", policy.conditions().iter().map(condition));
+    nodes.mapping("policy", fields);
 }
 
 fn action(given: &Given<'_>) -> Result<Pattern, Refusal> {

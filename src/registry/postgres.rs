@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fields::{Fields, Given};
+use super::nodes::Nodes;
 use super::problem::Refusal;
 use crate::limits::POSTGRES_CONNECTIONS_MAX;
 use crate::sql::postgres::TIMEOUT_MAX;
@@ -18,16 +19,18 @@ pub(super) fn read(fields: &mut Fields<'_>, folder: &Path) -> Option<PostgresOpt
     let password = fields.secret("password").filter(|password| !password.is_empty());
     let password = password.map(|password| Password::new(&password));
     let pool = fields.optional_mapping("pool").map(read_pool);
+    // Every field is read, whatever is wrong with another.
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let mut options = PostgresOptions {
         password,
         pool: pool.unwrap_or_default(),
-        ..PostgresOptions::new(&host?, &database?, &username?)
+        ..PostgresOptions::new(&text(&host), &text(&database), &text(&username))
     };
     options.port = port.unwrap_or(options.port);
     if let Some(given) = fields.optional_mapping("options") {
         read_options(given, folder, &mut options);
     }
-    Some(options)
+    host.and(database).and(username).map(|_| options)
 }
 
 fn read_pool(mut fields: Fields<'_>) -> PoolOptions {
@@ -92,6 +95,38 @@ fn read_options(mut fields: Fields<'_>, folder: &Path, options: &mut PostgresOpt
         options.application_name = name;
     }
     fields.finish();
+}
+
+/// The fields of a `db.sql.postgres`.
+pub(super) fn write(options: &PostgresOptions, nodes: &mut Nodes) {
+    nodes.text("host", &options.host);
+    nodes.plain("port", options.port);
+    nodes.text("database", &options.database);
+    nodes.text("username", &options.username);
+    if let Some(password) = &options.password {
+        nodes.text("password", password.reveal());
+    }
+    let mut pool = nodes.nested();
+    pool.plain("max_open", options.pool.max_open);
+    pool.plain("max_idle", options.pool.max_idle);
+    pool.interval("max_lifetime", options.pool.max_lifetime);
+    nodes.mapping("pool", pool);
+    let mut further = nodes.nested();
+    let (ssl_mode, root) = match &options.ssl_mode {
+        SslMode::Disable => ("disable", None),
+        SslMode::Prefer => ("prefer", None),
+        SslMode::Require => ("require", None),
+        SslMode::VerifyCa(root) => ("verify-ca", Some(root)),
+        SslMode::VerifyFull(root) => ("verify-full", Some(root)),
+    };
+    if let Some(RootCertificates(file)) = root {
+        further.path("sslrootcert", file);
+    }
+    further.text("sslmode", ssl_mode);
+    further.duration("connect_timeout", options.connect_timeout);
+    further.duration("statement_timeout", options.statement_timeout);
+    further.text("application_name", &options.application_name);
+    nodes.mapping("options", further);
 }
 
 fn host(given: &Given<'_>) -> Result<String, Refusal> {

@@ -4,6 +4,7 @@
 //! do not follow from each other become one [`Error`] with a line for each.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -24,6 +25,14 @@ impl Position {
             line: 1 + text_before.bytes().filter(|byte| *byte == b'\n').count(),
             column: 1 + text_before[line_start..].chars().count(),
         }
+    }
+}
+
+/// The place of a call in Rust.
+impl From<&Location<'_>> for Position {
+    fn from(location: &Location<'_>) -> Self {
+        let place = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        Self { line: place(location.line()), column: place(location.column()) }
     }
 }
 

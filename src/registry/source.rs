@@ -23,13 +23,16 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// A text; the folder is made absolute now, so that a later change of the working directory
-    /// moves nothing.
     pub(super) fn new(file: Arc<str>, folder: &Path, text: String) -> Self {
-        // An empty path is no path to the system, but the working directory to `join`.
-        let absolute = std::path::absolute(Path::new(".").join(folder));
-        Self { file, folder: absolute.unwrap_or_else(|_| folder.to_owned()), text }
+        Self { file, folder: absolute(folder), text }
     }
+}
+
+/// A folder made absolute, so that a later change of the working directory moves nothing.
+pub(super) fn absolute(folder: &Path) -> PathBuf {
+    // An empty path is no path to the system, but the working directory to `join`.
+    let absolute = std::path::absolute(Path::new(".").join(folder));
+    absolute.unwrap_or_else(|_| folder.to_owned())
 }
 
 /// Reads a file or a folder.

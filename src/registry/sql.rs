@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::entry_id::EntryId;
 use super::fields::{Fields, Given};
+use super::nodes::Nodes;
 use super::problem::Refusal;
 use super::references::{Reference, Wanted};
 use crate::sql::{Identifier, SqlClock, SqliteFile, SqliteOptions, Synchronous, TableNames};
@@ -33,6 +34,11 @@ impl SqlStoreEntry {
     pub(super) fn reference(&self) -> &Reference {
         &self.database
     }
+
+    /// Gives it a clock, which no text can name.
+    pub(super) fn set_clock(&mut self, clock: SqlClock) {
+        self.options.clock = clock;
+    }
 }
 
 /// Reads the fields of a `store.sql`; none if one that is required was reported.
@@ -55,6 +61,17 @@ pub(super) fn read_store(fields: &mut Fields<'_>) -> Option<SqlStoreEntry> {
         clock: SqlClock::Server,
     };
     Some(SqlStoreEntry { database: database?, options })
+}
+
+/// The fields of a `store.sql`, all but its clock.
+pub(super) fn write_store(database: &str, options: &SqlOptions, nodes: &mut Nodes) {
+    nodes.text("database", database);
+    nodes.text("table_name", options.table.as_str());
+    nodes.text("id_column_name", options.key_column.as_str());
+    nodes.text("payload_column_name", options.payload_column.as_str());
+    nodes.text("expire_column_name", options.expire_column.as_str());
+    nodes.interval("cleanup_interval", options.cleanup_interval);
+    nodes.plain("create_table", options.create_table);
 }
 
 fn read_names(fields: &mut Fields<'_>) -> Option<TableNames> {
@@ -107,8 +124,25 @@ pub(super) fn read_sqlite(fields: &mut Fields<'_>, folder: &Path) -> Option<Sqli
     })
 }
 
+/// The fields of a `db.sql.sqlite`.
+pub(super) fn write_sqlite(options: &SqliteOptions, nodes: &mut Nodes) {
+    match &options.file {
+        SqliteFile::Memory => nodes.text("file", MEMORY),
+        SqliteFile::Path(file) if file == Path::new(MEMORY) => {
+            nodes.path("file", &Path::new(".").join(file));
+        }
+        SqliteFile::Path(file) => nodes.path("file", file),
+    }
+    let synchronous = match options.synchronous {
+        Synchronous::Full => "full",
+        Synchronous::Normal => "normal",
+    };
+    nodes.text("synchronous", synchronous);
+    nodes.duration("busy_timeout", options.busy_timeout);
+}
+
 fn sqlite_file(path: &str, folder: &Path) -> Result<SqliteFile, Refusal> {
-    if path == ":memory:" {
+    if path == MEMORY {
         return Ok(SqliteFile::Memory);
     }
     let wrong = match path {
@@ -122,6 +156,9 @@ fn sqlite_file(path: &str, folder: &Path) -> Result<SqliteFile, Refusal> {
     };
     Err(Refusal::new(wrong))
 }
+
+/// The path that stands for no file.
+const MEMORY: &str = ":memory:";
 
 /// Longer waits would not fit the database's own counter of milliseconds.
 const BUSY_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);

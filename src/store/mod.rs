@@ -24,6 +24,8 @@ mod info;
 mod memory;
 #[cfg(feature = "sql")]
 mod sql;
+#[cfg(feature = "serde")]
+mod typed;
 mod watch;
 
 use async_trait::async_trait;

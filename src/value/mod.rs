@@ -13,6 +13,8 @@
 
 pub mod encoding;
 mod table;
+#[cfg(feature = "serde")]
+mod typed;
 
 use std::fmt;
 
@@ -20,6 +22,8 @@ use bytes::Bytes;
 
 pub use encoding::Encoded;
 pub use table::{Table, TableKey};
+#[cfg(feature = "serde")]
+pub use typed::{from_value, to_value};
 
 /// A value of an entry.
 #[derive(Clone)]

@@ -259,7 +259,7 @@ impl Generator {
 
     fn put(&mut self, client: usize) -> Operation {
         let ttl = 1 + self.dice.below(20) as u64;
-        let ttl = self.dice.percent(self.shape.ttl).then_some(ttl).unwrap_or_default();
+        let ttl = if self.dice.percent(self.shape.ttl) { ttl } else { 0 };
         let condition = match self.dice.below(5) {
             0 => Condition::Absent,
             1 | 2 => Condition::Version(self.version(client)),

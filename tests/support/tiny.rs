@@ -24,8 +24,8 @@ pub struct Found {
 pub fn history(seed: u64) -> (History, Option<&'static str>) {
     let mut dice = Dice::new(seed ^ 0x00ab_cdef);
     let shape = Shape {
-        calls: 3 + dice.below(4),
-        clients: 2 + dice.below(2),
+        calls: 3 + dice.below(5),
+        clients: 2 + dice.below(3),
         keys: 1 + dice.below(3),
         lists: [0, 0, 30][dice.below(3)],
         transactions: [0, 0, 30][dice.below(3)],
@@ -93,7 +93,7 @@ pub fn compare_replays(seed: u64) -> Result<bool, String> {
         (Ok(_), Err(wrong)) => explain(&format!("the specification refuses it: {wrong}")),
         (Err(fault), Ok(())) => explain(&format!("the specification accepts it: {fault:?}")),
         (Err(fault), _) if damage.is_none() => explain(&format!("it is right: {fault:?}")),
-        (Err(Fault::Unlabelled(why)), _) if seed % 3 == 0 => explain(&why.explanation),
+        (Err(Fault::Unlabelled(why)), _) if seed.is_multiple_of(3) => explain(&why.explanation),
         _ => Ok(replayed.is_err()),
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Every call that happened carries a [label](super::history::Label). Sorted by index, a command
 //! before the reads of the state that it made, they are an order; it remains to
-//! 1. ask a replayed store in that order, and compare every answer ([`replay`]);
+//! 1. ask a replayed store in that order, and compare every answer (`replay`);
 //! 2. see to it in the same pass that no call stands behind one that was made after it returned;
-//! 3. compare what watches handed out ([`deliveries`](super::deliveries)).
+//! 3. compare what watches handed out (`deliveries`).
 //!
 //! O(n log n), pages and times to live included. Success is a [`Certificate`], which
 //! [`verify`](super::certificate::verify) checks again with other code. Labels are evidence, not
@@ -39,8 +39,8 @@ pub enum Fault {
 /// # Errors
 /// The first thing that is wrong with it.
 pub fn check(history: &History) -> Result<Certificate, Fault> {
-    let order = order(history)?;
     check_executions(history)?;
+    let order = order(history)?;
     let mut pass = Pass::new(history);
     for step in &order {
         pass.step(*step)?;
@@ -136,19 +136,23 @@ fn check_executions(history: &History) -> Result<(), Fault> {
     if mutant!("second execution is accepted") {
         return Ok(());
     }
-    let mut executed: BTreeMap<CommandId, (u64, Option<&Call>)> = BTreeMap::new();
-    for call in history.calls.iter().filter(|call| call.request.is_command()) {
-        let (Some(command), Some(label)) = (call.command.as_deref(), call.label) else { continue };
-        if let Some((index, other)) = executed.insert(*command, (label.index, Some(call))) {
-            let calls = other.into_iter().chain([call]);
-            return Err(executed_twice(command, index, label.index, calls));
-        }
+    let commands = history.calls.iter().filter(|call| call.request.is_command());
+    let mut executed: Vec<(CommandId, u64, &Call)> = commands
+        .filter_map(|call| Some((*call.command.as_deref()?, call.label?.index, call)))
+        .collect();
+    executed.sort_unstable_by_key(|(command, index, _)| (*command, *index));
+    if let Some([first, second]) = executed.array_windows().find(|[a, b]| a.0 == b.0) {
+        return Err(executed_twice(&first.0, first.1, second.1, [first.2, second.2]));
     }
     let mut told = BTreeMap::new();
     for upkeep in &history.upkeep {
         let Work::Execute(command) = upkeep.work else { continue };
         let index = upkeep.label.index;
-        let (first, call) = executed.get(&command).copied().unwrap_or((index, None));
+        let call = executed.binary_search_by_key(&command, |(command, ..)| *command).ok();
+        let (_, first, call) = call.map_or((command, index, None), |number| {
+            let (command, index, call) = executed[number];
+            (command, index, Some(call))
+        });
         if first != index {
             return Err(executed_twice(&command, first, index, call));
         }

@@ -13,7 +13,7 @@ use crate::check::parts::{Effect, Part, parts};
 use crate::check::spec::Refusal;
 use crate::check::violation::Violation;
 use crate::clock::UnixMillis;
-use crate::entry::{Condition, Entry, Key, ListQuery, OperationResult, Page, Version};
+use crate::entry::{Condition, Entry, Key, OperationResult, Version};
 use crate::error::ErrorKind;
 use crate::keyspace::Keyspace;
 use crate::mutant::mutant;
@@ -90,11 +90,12 @@ impl<'a> Facts<'a> {
             numbers: BTreeMap::new(),
             makers: BTreeMap::new(),
         };
-        for call in &history.calls {
-            facts.register_keys(call);
-        }
         for (at, call) in (0..).zip(&history.calls) {
             facts.call(at, call)?;
+        }
+        // Only now all keys are known.
+        for (at, call) in (0..).zip(&history.calls) {
+            facts.absences(at, call);
         }
         for key in &mut facts.keys {
             key.find_makers(history)?;
@@ -105,26 +106,6 @@ impl<'a> Facts<'a> {
     /// The call at a position.
     pub fn at(&self, at: At) -> &'a Call {
         &self.history.calls[at as usize]
-    }
-
-    fn register_keys(&mut self, call: &'a Call) {
-        match &call.request {
-            Request::Get(key) | Request::Entry(key) | Request::Has(key) => {
-                self.number(&call.keyspace, key);
-            }
-            Request::List(_) => {
-                if let Outcome::Ok(Answer::Page(page)) = &call.outcome {
-                    for item in &page.items {
-                        self.number(&call.keyspace, &item.key);
-                    }
-                }
-            }
-            request => {
-                for part in parts(request) {
-                    self.number(&call.keyspace, part.key);
-                }
-            }
-        }
     }
 
     fn number(&mut self, keyspace: &'a Keyspace, key: &'a Key) -> usize {
@@ -157,8 +138,13 @@ impl<'a> Facts<'a> {
                 if *is_present { &mut key.presents } else { &mut key.absents }.push(at);
                 Ok(())
             }
-            (Request::List(query), Outcome::Ok(Answer::Page(page))) => {
-                self.page(at, call, query, page)
+            (Request::List(_), Outcome::Ok(Answer::Page(page))) => {
+                self.has_wide_calls = true;
+                for item in &page.items {
+                    let key = self.of_key(&call.keyspace, &item.key);
+                    key.saw_entry(history, at, &Seen::from(item))?;
+                }
+                Ok(())
             }
             (request, outcome) if request.is_command() => {
                 self.has_wide_calls |= parts(request).nth(1).is_some();
@@ -173,22 +159,16 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// A page shows its items, and that the other keys of its range were absent.
-    fn page(
-        &mut self,
-        at: At,
-        call: &'a Call,
-        query: &ListQuery,
-        page: &'a Page,
-    ) -> Result<(), Violation> {
-        self.has_wide_calls = true;
-        for item in &page.items {
-            let history = self.history;
-            self.of_key(&call.keyspace, &item.key).saw_entry(history, at, &Seen::from(item))?;
-        }
+    /// The keys in the range of a page that it does not show were absent.
+    fn absences(&mut self, at: At, call: &'a Call) {
+        let (Request::List(query), Outcome::Ok(Answer::Page(page))) =
+            (&call.request, &call.outcome)
+        else {
+            return;
+        };
         let start = query.prefix.as_slice().max(query.after.as_slice());
         let last = page.items.last().map_or(start, |item| item.key.as_str().as_bytes());
-        let Some(numbers) = self.numbers.get(&call.keyspace) else { return Ok(()) };
+        let Some(numbers) = self.numbers.get(&call.keyspace) else { return };
         let mut shown = page.items.iter().map(|item| item.key.as_str().as_bytes()).peekable();
         for (key, number) in numbers.range::<[u8], _>((Bound::Included(start), Bound::Unbounded)) {
             if !key.starts_with(&query.prefix) || page.has_more && *key > last {
@@ -199,7 +179,6 @@ impl<'a> Facts<'a> {
                 self.keys[*number].absents.push(at);
             }
         }
-        Ok(())
     }
 
     /// An unknown outcome: any part may have had its effect.
@@ -283,8 +262,7 @@ impl<'a> Facts<'a> {
                     let key = self.of_key(&call.keyspace, part.key);
                     key.made(history, at, part, &made)?;
                     let written = Seen { value: Some(value), ..Seen::only(made.version) };
-                    key.check(history, at, &written)?;
-                    let number = key.cluster(made.version);
+                    let number = key.check(history, at, &written)?;
                     key.clusters[number].has_ttl |= ttl.is_some();
                 }
                 (Effect::Delete, _) => {
@@ -382,14 +360,13 @@ impl<'a> KeyFacts<'a> {
     }
 
     fn saw_entry(&mut self, history: &History, at: At, seen: &Seen<'a>) -> Result<(), Violation> {
-        self.check(history, at, seen)?;
-        let number = self.cluster(seen.version);
+        let number = self.check(history, at, seen)?;
         self.clusters[number].seen_by.push(at);
         Ok(())
     }
 
-    /// All that see a version see the same value and deadline.
-    fn check(&mut self, history: &History, at: At, seen: &Seen<'a>) -> Result<(), Violation> {
+    /// All that see a version see the same value and deadline; answers the version's cluster.
+    fn check(&mut self, history: &History, at: At, seen: &Seen<'a>) -> Result<usize, Violation> {
         let number = self.cluster(seen.version);
         let cluster = &mut self.clusters[number];
         let is_same_value = match (cluster.value, seen.value) {
@@ -408,7 +385,7 @@ impl<'a> KeyFacts<'a> {
         };
         cluster.has_ttl |= cluster.deadline.is_some_and(|deadline| deadline.is_some());
         if is_same_value && is_same_deadline {
-            return Ok(());
+            return Ok(number);
         }
         let what = if is_same_value { "two deadlines" } else { "two values" };
         let others = cluster.maker.into_iter().chain(cluster.seen_by.iter().copied());
@@ -425,8 +402,7 @@ impl<'a> KeyFacts<'a> {
         part: Part<'a>,
         made: &Seen<'a>,
     ) -> Result<(), Violation> {
-        self.check(history, at, made)?;
-        let number = self.cluster(made.version);
+        let number = self.check(history, at, made)?;
         self.clusters[number].maker = Some(at);
         self.clusters[number].made_after = history.calls[at as usize].called_at;
         if let Condition::Version(required) = part.condition {

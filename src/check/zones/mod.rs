@@ -8,14 +8,14 @@
 //! succeeded joins its cluster to that of the version required: a *chain*, whose zone is one.
 //!
 //! 1. A version is made by one call, with one value; it is seen by no call that returned before it
-//!    was made; it satisfies at most one write that replaces it ([`facts`]).
-//! 2. Along a chain no call stands behind one made after it returned ([`chains`]).
+//!    was made; it satisfies at most one write that replaces it (`facts`).
+//! 2. Along a chain no call stands behind one made after it returned (`chains`).
 //! 3. Zones of one key do not overlap; no cluster lies within another's zone, and neither does a
-//!    call that found the key absent, or left it so ([`chains`]).
+//!    call that found the key absent, or left it so (`chains`).
 //! 4. A key that was present and then absent was deleted in between, or expired; one that is present
-//!    was written, and not certainly deleted since ([`presence`]).
+//!    was written, and not certainly deleted since (`presence`).
 //! 5. If calls are about several keys, the orders that 2 and 3 demand are joined for all keys, with
-//!    that of real time: they make no cycle ([`cycle`]).
+//!    that of real time: they make no cycle (`cycle`).
 //!
 //! (After Gibbons and Korach, "Testing Shared Memories", 1997: with known writers one register is
 //! checked in O(n log n).) O(n log n) here too, save for wide pages over many keys.

@@ -72,11 +72,19 @@ impl Node {
         };
         self.raw.mut_store().set_conf(conf);
         self.follow_members(&change);
-        if let Some(origin) =
-            decode_origin(entry.context.clone()).filter(|origin| self.is_own(*origin))
-            && self.writes.remove(origin.request)
+        let origin = decode_origin(entry.context.clone()).filter(|origin| self.is_own(*origin));
+        self.applied_change = origin.map(|origin| origin.request).or(self.applied_change);
+        self.end_change(entry.index);
+    }
+
+    /// Answers a change that was applied, once no joint phase is open: until then it needs the old
+    /// members.
+    pub(super) fn end_change(&mut self, index: u64) {
+        if !self.is_joint()
+            && let Some(request) = self.applied_change.take()
+            && self.writes.remove(request)
         {
-            self.respond(origin.request, Ok(Answer::Changed { index: entry.index }));
+            self.respond(request, Ok(Answer::Changed { index }));
         }
     }
 

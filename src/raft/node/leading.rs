@@ -124,7 +124,8 @@ impl Node {
         }
     }
 
-    /// A leader whose clock is far from that of an agreeing majority lets another one lead.
+    /// A leader whose clock is far from that of an agreeing majority lets another one lead, whose
+    /// clock is near it.
     fn hand_over_if_clock_is_off(&mut self, now: Now) {
         let Some(leadership) = self.leadership else { return };
         let waited_ms = leadership.handed_over_ms.map(|at| now.monotonic_ms - at);
@@ -132,7 +133,13 @@ impl Node {
         if is_early || !self.is_clock_off(now) {
             return;
         }
-        if let Some(successor) = self.most_caught_up() {
+        let agreed = self.agreed_time(now);
+        let is_right = |voter| {
+            let time = self.clocks.time_at(voter, now);
+            let apart_ms = time.zip(agreed).map(|(time, agreed)| time.0.abs_diff(agreed.0));
+            apart_ms.is_some_and(|apart_ms| apart_ms <= self.options.clock_bound_ms)
+        };
+        if let Some(successor) = self.most_caught_up(is_right) {
             self.raw.transfer_leader(successor.0);
         }
         if let Some(leadership) = &mut self.leadership {
@@ -140,11 +147,12 @@ impl Node {
         }
     }
 
-    /// The voter, other than this one, that has the most of the log.
-    pub(super) fn most_caught_up(&self) -> Option<RaftId> {
+    /// The voter, other than this one, that has the most of the log, of those that are suitable.
+    pub(super) fn most_caught_up(&self, is_suitable: impl Fn(RaftId) -> bool) -> Option<RaftId> {
         let voters = self.voters();
         let progress = self.raw.raft.prs();
-        let others = voters.incoming.iter().filter(|voter| **voter != self.id);
+        let others =
+            voters.incoming.iter().filter(|voter| **voter != self.id && is_suitable(**voter));
         let active = others.filter_map(|voter| {
             let progress = progress.get(voter.0)?;
             progress.recent_active.then_some((progress.matched, *voter))

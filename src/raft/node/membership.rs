@@ -36,7 +36,7 @@ impl Node {
         }
         self.check_change(changes).map_err(Decline::Refused)?;
         if changes.contains(&MemberChange::Remove(self.id)) {
-            if let Some(successor) = self.most_caught_up() {
+            if let Some(successor) = self.most_caught_up(|_| true) {
                 self.raw.transfer_leader(successor.0);
             }
             return Err(Decline::Busy);
@@ -92,7 +92,8 @@ impl Node {
             return Err(format!("{id} is no member: add it as a learner first"));
         };
         let lag = self.commit().saturating_sub(progress.matched);
-        if !progress.recent_active {
+        // raft-rs takes a new member for active until it has been silent for a while.
+        if !progress.recent_active || progress.matched == 0 {
             return Err(format!("{id} can't be reached"));
         }
         if lag > RAFT_PROMOTION_LAG_MAX {

@@ -67,6 +67,8 @@ pub struct Node {
     clocks: Clocks,
     leadership: Option<Leadership>,
     writes: Writes,
+    /// A change of the membership that was asked for here, was applied, and may be in its joint phase.
+    applied_change: Option<RequestId>,
     reads: Reads,
     snapshots: Snapshots,
     outstanding: VecDeque<Outstanding>,
@@ -151,6 +153,7 @@ impl Node {
             clocks: Clocks::default(),
             leadership: None,
             writes: Writes::default(),
+            applied_change: None,
             reads: Reads::default(),
             snapshots: Snapshots::new(state.index),
             options,
@@ -299,28 +302,47 @@ impl Node {
         if message.from != from.0 && kind != MessageType::MsgTransferLeader {
             return;
         }
+        if self.is_fresh_answer(from, &message) {
+            self.clocks.report(from, wall, now);
+        }
         match kind {
             // Proposals are forwarded by a message of our own, with their origin.
             MessageType::MsgPropose => return,
             MessageType::MsgRequestVote | MessageType::MsgRequestPreVote if !self.knows(from) => {
                 self.send_not_member(from, now);
             }
-            MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse => {
-                self.clocks.report(from, wall, now);
-                if !message.reject && !self.is_leader() && self.is_clock_off(now) {
-                    return;
-                }
+            MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
+                if !message.reject && !self.is_leader() && self.is_clock_off(now) =>
+            {
+                return;
             }
             // Whoever is told to campaign wins at once if it is the sole voter: as at a tick.
             MessageType::MsgTimeoutNow if self.must_not_campaign() => return,
-            MessageType::MsgHeartbeatResponse | MessageType::MsgAppendResponse => {
-                self.clocks.report(from, wall, now);
-            }
             MessageType::MsgSnapshot if !self.may_step_snapshot(&message) => return,
             _ => {}
         }
         // An error means that the message is out of place: it is as if it had been lost.
         let _ = self.raw.step(message);
+    }
+
+    /// Whether a message answers what this node asks in its present role: only then its clock is as
+    /// young as the question. Answers to an earlier candidacy or leadership may be of any age.
+    fn is_fresh_answer(&self, from: RaftId, message: &Message) -> bool {
+        let (term, role) = (self.raw.raft.term, self.raw.raft.state);
+        match message.get_msg_type() {
+            // Of a pre-vote only the first answer counts once votes are asked for.
+            MessageType::MsgRequestPreVoteResponse => {
+                role == StateRole::PreCandidate
+                    || role == StateRole::Candidate && !self.clocks.has(from)
+            }
+            MessageType::MsgRequestVoteResponse => {
+                role == StateRole::Candidate && message.term == term
+            }
+            MessageType::MsgHeartbeatResponse | MessageType::MsgAppendResponse => {
+                role == StateRole::Leader && message.term == term
+            }
+            _ => false,
+        }
     }
 
     /// After every input: follows changes of role, and moves what raft-rs hands out.
@@ -458,7 +480,9 @@ fn config_of(id: RaftId, options: &Options, applied: u64) -> Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
-        batch_append: true,
+        // It puts entries into an empty append that stands at another index: a receiver then sees its
+        // committed entries contradicted.
+        batch_append: false,
         priority: options.priority,
         max_uncommitted_size: RAFT_UNCOMMITTED_BYTES_MAX,
         ..Config::default()

@@ -160,10 +160,17 @@ impl Node {
         self.snapshots.installed(state.index);
         self.raw.advance_apply_to(state.index);
         self.progress.push_back(Progress::Installed { index: state.index });
+        self.end_change(state.index);
     }
 
     fn send(&mut self, message: Message, now: Now) {
         let to = RaftId(message.to);
+        assert!(
+            message.entries.first().is_none_or(|first| {
+                message.get_msg_type() != MessageType::MsgAppend || first.index == message.index + 1
+            }),
+            "the entries of an append follow its index"
+        );
         if message.get_msg_type() == MessageType::MsgSnapshot {
             self.start_sending(to, message, now);
         } else {

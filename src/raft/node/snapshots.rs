@@ -9,7 +9,7 @@
 //! snapshot is used before all of it was verified.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft::SnapshotStatus;
@@ -145,7 +145,9 @@ impl Node {
         let is_large = log.bytes() > self.options.log_bytes_max / 2;
         let boundary = if is_large { meta.index } else { meta.index.saturating_sub(kept) };
         log.compact(boundary);
-        log.offer(Some((name, conf)));
+        // Whoever was added while it was being saved would not take it: there will be another one.
+        let is_complete = ids_of(log.conf()).is_subset(&ids_of(&conf));
+        log.offer(is_complete.then_some((name, conf)));
         self.settle(now);
         Some(meta.index)
     }
@@ -309,6 +311,12 @@ impl Node {
         let is_whole = self.snapshots.whole.as_ref().is_some_and(|whole| Some(whole.name) == name);
         is_whole && !self.is_line_full()
     }
+}
+
+/// Everyone in a configuration, in any role.
+fn ids_of(conf: &ConfState) -> BTreeSet<u64> {
+    let roles = [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next];
+    roles.into_iter().flatten().copied().collect()
 }
 
 fn read_name(data: &[u8]) -> Option<SnapshotName> {

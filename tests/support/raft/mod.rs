@@ -1,18 +1,20 @@
 //! A cluster of Raft nodes in one thread whose every step is asked for: messages wait until they are
 //! delivered, steps of persistence until they are persisted, time until it passes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, dead_code, reason = "each test uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use plimsoll::clock::UnixMillis;
 use plimsoll::raft::{
     ClusterId, Envelope, Identity, Member, Node, Now, Options, Persist, Progress, RaftId, Request,
-    RequestId, Response, found,
+    RequestId, Response, SnapshotJob, found,
 };
 use plimsoll::storage::{MemDisk, Recovered, Storage, StorageOptions};
 
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
 pub const EPOCH: u64 = 0xe;
+/// The wall time at which a cluster is founded.
+pub const FOUNDED_MS: u64 = 1_000_000_000;
 
 /// The nodes and what lies between them.
 pub struct Cluster {
@@ -34,6 +36,10 @@ pub struct Host {
     /// Whether what is to be persisted is, at once.
     pub persists_at_once: bool,
     pub unsynced: VecDeque<Persist>,
+    /// Whether a snapshot that is wanted is saved, at once.
+    pub saves_at_once: bool,
+    /// The snapshot that waits to be saved.
+    unsaved: Option<SnapshotJob>,
     pub wall_offset_ms: i64,
     pub responses: Vec<Response>,
     pub progress: Vec<Progress>,
@@ -66,11 +72,18 @@ pub fn persist_to(storage: &mut Storage<MemDisk>, persist: &Persist) {
     storage.sync().unwrap();
 }
 
+fn save(storage: &mut Storage<MemDisk>, node: &mut Node, job: &SnapshotJob, now: Now) {
+    let (meta, bytes) = (job.meta(), job.encode());
+    storage.save_snapshot(meta, &bytes).unwrap();
+    if let Some(index) = node.handle_snapshot_saved(meta, bytes, now) {
+        storage.compact(index).unwrap();
+    }
+}
+
 impl Cluster {
-    /// A founded cluster of voters 1 to n, at 1,000,000 ms of wall time.
+    /// A founded cluster of voters 1 to n.
     pub fn new(voters: u64, options: Options) -> Self {
         let members: Vec<_> = (1..=voters).map(member).collect();
-        let (meta, bytes) = found(CLUSTER, EPOCH, &members);
         let mut cluster = Self {
             hosts: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -79,7 +92,8 @@ impl Cluster {
             options,
             requests: 0,
         };
-        for member in members {
+        for member in &members {
+            let (meta, bytes) = found(CLUSTER, EPOCH, &members);
             cluster.add_host(member.id);
             let host = cluster.hosts.get_mut(&member.id).unwrap();
             host.storage().save_snapshot(meta, &bytes).unwrap();
@@ -97,6 +111,8 @@ impl Cluster {
             storage: None,
             persists_at_once: true,
             unsynced: VecDeque::new(),
+            saves_at_once: true,
+            unsaved: None,
             wall_offset_ms: 0,
             responses: Vec::new(),
             progress: Vec::new(),
@@ -105,7 +121,7 @@ impl Cluster {
     }
 
     pub fn now(&self, id: RaftId) -> Now {
-        let wall = (1_000_000 + self.now_ms).checked_add_signed(self.hosts[&id].wall_offset_ms);
+        let wall = (FOUNDED_MS + self.now_ms).checked_add_signed(self.hosts[&id].wall_offset_ms);
         Now { monotonic_ms: self.now_ms, wall: UnixMillis(wall.unwrap()) }
     }
 
@@ -127,6 +143,7 @@ impl Cluster {
         let host = self.hosts.get_mut(&id).unwrap();
         host.node = None;
         host.unsynced.clear();
+        host.unsaved = None;
         let mut disk = host.storage.take().unwrap().into_disk();
         disk.lose_unsynced();
         host.storage = Some(Storage::open(disk, STORAGE).unwrap().0);
@@ -147,13 +164,10 @@ impl Cluster {
         let Some(node) = host.node.as_mut() else { return };
         loop {
             host.unsynced.extend(std::iter::from_fn(|| node.poll_persist()));
-            if let Some(job) = node.poll_snapshot() {
-                let (meta, bytes) = (job.meta(), job.encode());
-                let storage = host.storage.as_mut().unwrap();
-                storage.save_snapshot(meta, &bytes).unwrap();
-                if let Some(index) = node.handle_snapshot_saved(meta, bytes, now) {
-                    storage.compact(index).unwrap();
-                }
+            host.unsaved = node.poll_snapshot().or(host.unsaved.take());
+            if let Some(job) = host.unsaved.take_if(|_| host.saves_at_once) {
+                save(host.storage.as_mut().unwrap(), node, &job, now);
+                continue;
             }
             if !host.persists_at_once || host.unsynced.is_empty() {
                 break;
@@ -172,8 +186,9 @@ impl Cluster {
         }
     }
 
-    /// Makes the oldest steps that wait durable.
+    /// Makes what waits durable.
     pub fn persist(&mut self, id: RaftId) {
+        let now = self.now(id);
         let host = self.hosts.get_mut(&id).unwrap();
         let steps: Vec<_> = host.unsynced.drain(..).collect();
         for step in &steps {
@@ -181,6 +196,11 @@ impl Cluster {
         }
         if let Some(last) = steps.last() {
             self.with(id, |node, now| node.handle_persisted(last.number, now));
+        }
+        let host = self.hosts.get_mut(&id).unwrap();
+        if let (Some(job), Some(node)) = (host.unsaved.take(), host.node.as_mut()) {
+            save(host.storage.as_mut().unwrap(), node, &job, now);
+            self.poll(id);
         }
     }
 
