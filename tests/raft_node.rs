@@ -225,6 +225,28 @@ fn a_member_goes_on_alone_and_does_not_hear_those_that_were_left_behind() {
 }
 
 #[test]
+fn a_recovery_does_not_take_the_old_snapshot_of_the_last_index_for_its_own() {
+    let options = Options { snapshot_threshold: 1, ..Options::default() };
+    let mut cluster = Cluster::new(1, options);
+    cluster.tick(40, None);
+    write(&mut cluster, A, put("k", "v"));
+    let last = cluster.node(A).applied();
+    cluster.crash(A);
+    let host = cluster.hosts.get_mut(&A).unwrap();
+    let recovered = host.open();
+    assert_eq!(recovered.snapshot.as_ref().unwrap().0.index, last, "nothing follows the snapshot");
+    let recovery =
+        force_new_cluster(&host.identity, member(1), recovered, ClusterId(0xc2), 0xf).unwrap();
+    let (snapshot, batch) = (Some(recovery.snapshot), recovery.batch);
+    cluster::persist_to(host.storage(), &Persist { number: 0, snapshot, batch });
+    host.identity = recovery.identity;
+    cluster.start(A);
+    cluster.tick(40, None);
+    assert_eq!(cluster.node(A).machine().epoch(), 0xf);
+    assert_eq!(value_of(cluster.node(A), "k"), Some("v".into()));
+}
+
+#[test]
 fn nothing_of_a_new_term_is_said_before_it_is_durable() {
     let mut cluster = Cluster::new(3, Options::default());
     for id in [A, B, C] {

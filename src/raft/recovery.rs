@@ -3,7 +3,8 @@
 //! Everything in the member's log is applied, committed or not: what was acknowledged and is here
 //! must stay, and what was not has an unknown outcome anyway. The result is a new cluster with a new
 //! id and a new epoch: the members left behind are not heard any more if they come back, versions
-//! from before are never given again, and client sessions end.
+//! from before are never given again, and client sessions end. The new cluster begins at an index of
+//! its own, one above the last of the old one.
 //!
 //! What this can't give back: writes that were acknowledged by others and never reached this member.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -61,6 +62,9 @@ pub fn force_new_cluster(
     }
     state.machine = StateMachine::restore(state.machine.snapshot(), epoch)
         .map_err(|error| StartError::new(&error.to_string()))?;
+    // An index of its own: storage may hold the old cluster's snapshot of the last one, and would take
+    // the new one for the same.
+    state.index += 1;
     state.cluster = cluster;
     state.conf = ConfState { voters: vec![own.id.0], ..ConfState::default() };
     state.members = BTreeMap::from([(own.id, own)]);

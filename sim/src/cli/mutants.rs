@@ -1,0 +1,59 @@
+//! Deliberate bugs: the simulator must find each, and the table says how many seeds it takes.
+
+use std::process::{Command, ExitCode};
+
+use super::{Args, is_caught, job_of};
+use crate::runner::{self, Manner};
+use crate::scenario::Scenario;
+
+/// Runs this very command line again, built with mutants, in a target folder of its own.
+pub(super) fn run_again() -> ExitCode {
+    let arguments = std::env::args().skip(1);
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["run", "--quiet", "--release", "--package", "plimsoll-sim", "--features", "mutants"])
+        .args(["--target-dir", "target/mutants", "--"])
+        .args(arguments)
+        .status();
+    match status.map(|status| status.code()) {
+        Ok(Some(code)) => ExitCode::from(u8::try_from(code).unwrap_or(1)),
+        Ok(None) => ExitCode::from(1),
+        Err(why) => {
+            eprintln!("error: cargo can't be run: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Tries every mutant with up to so many seeds; answers whether all were caught.
+pub(super) fn table(args: &Args, scenarios: &[Scenario]) -> Result<bool, String> {
+    let mut are_caught = true;
+    println!("| mutant | seeds to catch | broken promise |\n|---|---|---|");
+    for name in names() {
+        let manner = Manner { mutant: Some(name.to_owned()), ..Manner::default() };
+        let caught = (0..args.seeds).find_map(|n| {
+            let report = runner::run(&job_of(args, scenarios, n)?, &manner);
+            let promise = report.result.as_ref().err().map_or("", |violation| violation.name);
+            is_caught(&report).then_some((n + 1, promise))
+        });
+        match caught {
+            Some((seeds, promise)) => println!("| {name} | {seeds} | {promise} |"),
+            None => {
+                println!("| {name} | not within {} | |", args.seeds);
+                are_caught = false;
+            }
+        }
+    }
+    Ok(are_caught)
+}
+
+/// The mutants that a cluster should show.
+#[cfg(feature = "mutants")]
+fn names() -> impl Iterator<Item = &'static str> {
+    use plimsoll::mutant::{ALL, RAFT, STORAGE};
+    RAFT.iter().chain(STORAGE).chain(ALL).copied()
+}
+
+#[cfg(not(feature = "mutants"))]
+fn names() -> impl Iterator<Item = &'static str> {
+    std::iter::empty()
+}

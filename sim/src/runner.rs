@@ -1,0 +1,207 @@
+//! Running seeds and schedules: each in a fresh thread, twice, and the second time must be the same.
+//!
+//! A fresh thread has fresh thread-local state (random numbers of libraries, the active mutant), so
+//! that a run depends on nothing that ran before it.
+
+use std::cell::RefCell;
+use std::panic;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::choices::Schedule;
+use crate::client::Clients;
+use crate::coverage::Coverage;
+use crate::invariants::Violation;
+use crate::rng::Rng;
+use crate::scenario::{Plan, Scenario};
+use crate::trace::Filter;
+use crate::world::{Deviations, Summary, Workload, World};
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A seed of a scenario.
+    Seed {
+        /// Which scenario.
+        scenario: Scenario,
+        /// Which seed.
+        seed: u64,
+        /// So many founding nodes, instead of those that the seed draws.
+        nodes: Option<u64>,
+    },
+    /// A recorded schedule.
+    Schedule(Schedule),
+}
+
+impl Job {
+    fn plan(&self) -> Plan {
+        match self {
+            Self::Seed { scenario, seed, nodes } => scenario.plan(*seed, *nodes),
+            Self::Schedule(schedule) => schedule.plan.clone(),
+        }
+    }
+
+    fn deviations(&self) -> Deviations {
+        match self {
+            Self::Seed { scenario, seed, .. } => {
+                let rates = scenario.rates.swarm(&mut Rng::of(*seed, RATES));
+                Deviations::Drawn(*seed, rates)
+            }
+            Self::Schedule(schedule) => Deviations::Recorded(schedule.clone()),
+        }
+    }
+}
+
+/// How to run it.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// Which notes to print.
+    pub printed: Option<Filter>,
+    /// Which deliberate bug is active.
+    pub mutant: Option<String>,
+    /// Whether to run it a second time and compare.
+    pub is_repeated: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// What the workload did, or which promise was broken.
+    pub result: Result<Summary, Violation>,
+    /// A number that covers every effect.
+    pub hash: u64,
+    /// Events.
+    pub steps: u64,
+    /// Virtual time.
+    pub simulated: Duration,
+    /// Real time, of the first run.
+    pub wall: Duration,
+    /// What was reached.
+    pub coverage: Coverage,
+    /// What was done.
+    pub schedule: Schedule,
+    /// Deviations that did not apply.
+    pub skipped: usize,
+    /// What happened last, in words.
+    pub newest: Vec<String>,
+    /// The nodes at the end, in words.
+    pub overview: String,
+}
+
+impl Report {
+    /// Whether it says little: nothing went wrong in it, or too few operations have a known end.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        let Ok(summary) = self.result else { return false };
+        self.coverage.faults_fired() == 0 || summary.definite * 2 < summary.operations
+    }
+}
+
+/// Runs a job with clients.
+#[must_use]
+pub fn run(job: &Job, manner: &Manner) -> Report {
+    run_with(job, manner, |plan| Box::new(Clients::new(plan)), |_| {})
+}
+
+/// Runs a job with a workload of one's own, on a world that was prepared.
+#[must_use]
+pub fn run_with(
+    job: &Job,
+    manner: &Manner,
+    workload: impl Fn(&Plan) -> Box<dyn Workload> + Sync,
+    prepare: impl Fn(&mut World) + Sync,
+) -> Report {
+    let first = run_once(job, manner, &workload, &prepare);
+    if !manner.is_repeated || first.result.is_err() {
+        return first;
+    }
+    let second = run_once(job, &Manner { printed: None, ..manner.clone() }, &workload, &prepare);
+    if (first.hash, first.steps) == (second.hash, second.steps) {
+        return first;
+    }
+    let details = format!(
+        "hash {:016x} after {} steps, and {:016x} after {} steps",
+        first.hash, first.steps, second.hash, second.steps
+    );
+    Report { result: Err(REPEATABLE.broken(details)), ..first }
+}
+
+const REPEATABLE: crate::invariants::Promise = crate::invariants::Promise {
+    name: "repeatable",
+    sentence: "a run that is made again is the same to the last effect",
+};
+
+fn run_once(
+    job: &Job,
+    manner: &Manner,
+    workload: &(impl Fn(&Plan) -> Box<dyn Workload> + Sync),
+    prepare: &(impl Fn(&mut World) + Sync),
+) -> Report {
+    thread::scope(|scope| {
+        let run = || run_here(job, manner, workload, prepare);
+        let thread = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, run);
+        let joined = thread.expect("a thread can be started").join();
+        joined.expect("panics are caught within")
+    })
+}
+
+fn run_here(
+    job: &Job,
+    manner: &Manner,
+    workload: &impl Fn(&Plan) -> Box<dyn Workload>,
+    prepare: &impl Fn(&mut World),
+) -> Report {
+    set_mutant(manner.mutant.as_deref());
+    let start = Instant::now();
+    let plan = job.plan();
+    let clients = workload(&plan);
+    let world = World::new(plan, job.deviations(), clients, manner.printed);
+    let mut world = world.expect("nothing has happened yet");
+    prepare(&mut world);
+    let result = world.run();
+    Report {
+        result: result.map_err(with_place),
+        hash: world.hash(),
+        steps: world.steps(),
+        simulated: Duration::from_micros(world.now_us()),
+        wall: start.elapsed(),
+        coverage: world.coverage().clone(),
+        schedule: world.schedule(),
+        skipped: world.skipped(),
+        newest: world.trace().newest(),
+        overview: world.overview(),
+    }
+}
+
+#[cfg(feature = "mutants")]
+fn set_mutant(name: Option<&str>) {
+    plimsoll::mutant::set(name);
+}
+
+#[cfg(not(feature = "mutants"))]
+fn set_mutant(name: Option<&str>) {
+    assert!(name.is_none(), "built without mutants");
+}
+
+thread_local! {
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Keeps panics of runs from the terminal: they are part of reports.
+pub fn quiet_panics() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        PANICKED_AT.with_borrow_mut(|at| *at = place);
+    }));
+}
+
+fn with_place(mut violation: Violation) -> Violation {
+    if violation.name == "no panic" {
+        let place = PANICKED_AT.with_borrow(Clone::clone);
+        violation.details = format!("{place}: {}", violation.details);
+    }
+    violation
+}
+
+const RATES: u64 = 0x7261_7465;
+const STACK_BYTES: usize = 8 << 20;

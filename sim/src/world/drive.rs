@@ -1,0 +1,501 @@
+//! Driving a node: its start, its inputs, its outputs, its end.
+//!
+//! This is what a production driver does, with every wait made an event. A paused node takes nothing:
+//! what comes waits in its inbox (messages beyond a bound are lost), its clocks go on.
+
+use std::collections::VecDeque;
+
+use plimsoll::raft::{
+    Body, Envelope, Identity, Node, Now, Persist, Progress, RaftId, Response, Role,
+};
+use plimsoll::storage::{MemDisk, Recovered, Storage};
+
+use super::node::Driver;
+use super::{Ask, Event, World, host_of};
+use crate::choices::Subject;
+use crate::coverage::Mark;
+use crate::faults::{Fault, FaultKind};
+use crate::invariants::{
+    NODE_LIVES, OPERATION_ENDS, SeenOfNode, Violation, damage_was_opened, does_not_open,
+};
+use crate::rng::mix;
+use crate::trace::{Said, What};
+
+impl World {
+    /// Starts a node from its disk.
+    pub(super) fn start(&mut self, index: u8, life: u32) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        if host.node.is_some() || host.life != life {
+            return Ok(());
+        }
+        let Some(mut disk) = host.disk.take() else { return Ok(()) };
+        disk.set_capacity(host.is_full.then_some(0));
+        let before = disk.clone();
+        let opened = Storage::open(disk, self.plan.storage_options());
+        match opened {
+            Ok(_) if host.is_damaged => return Err(damage_was_opened(index)),
+            Ok((storage, recovered)) => self.start_on(index, storage, recovered),
+            Err(why) => {
+                host.disk = Some(before);
+                if host.is_damaged {
+                    self.coverage.mark(Mark::DamageRefused);
+                    self.note(Some(index), What::Word("refuses to start: damage"), 1);
+                    return Ok(());
+                }
+                if host.is_full {
+                    self.start_later(index);
+                    return Ok(());
+                }
+                Err(does_not_open(&format!("node {index}: {why}")))
+            }
+        }
+    }
+
+    fn start_on(
+        &mut self,
+        index: u8,
+        mut storage: Storage<MemDisk>,
+        recovered: Recovered,
+    ) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        let mut identity = match &recovered.identity {
+            Some(bytes) => Identity::decode(bytes.clone())
+                .map_err(|why| does_not_open(&format!("the identity of node {index}: {why}")))?,
+            None => Identity { cluster: Some(self.cluster), ..Identity::new(host.id) },
+        };
+        identity.start += 1;
+        if storage.save_identity(&identity.encode()).is_err() {
+            host.disk = Some(storage.into_disk());
+            self.start_later(index);
+            return Ok(());
+        }
+        host.starts += 1;
+        host.life += 1;
+        let subject = Subject::Start { node: index, n: host.starts };
+        let seed = self.choices.natural(subject).next();
+        let now = host.now(self.now_us);
+        let last = recovered.entries.last().map_or(0, |entry| entry.index);
+        if last > 0 && recovered.snapshot.as_ref().is_some_and(|(meta, _)| meta.index > 0) {
+            self.coverage.mark(Mark::StartedFromBoth);
+        }
+        let node = Node::new(&identity, self.plan.options(), recovered, seed, now)
+            .map_err(|why| does_not_open(&format!("node {index} does not start: {why}")))?;
+        host.node = Some(node);
+        host.storage = Some(storage);
+        host.driver = Driver::default();
+        host.seen = SeenOfNode::default();
+        let life = host.life;
+        let first_tick_us = host.clock.after(self.now_us, self.plan.tick_ms * 1_000);
+        self.queue.push(first_tick_us, Event::Tick { host: index, life });
+        self.note(Some(index), What::Start { start: identity.start, last }, seed ^ last);
+        self.drain(index)
+    }
+
+    fn start_later(&mut self, index: u8) {
+        self.coverage.mark(Mark::StartRefusedFull);
+        let life = self.hosts[usize::from(index)].life;
+        let at_us = self.now_us + START_AGAIN_US;
+        self.queue.push(at_us, Event::Start { host: index, life });
+        self.note(Some(index), What::Word("can't start: the disk is full"), 2);
+    }
+
+    /// Ends a node: what it had not synced is at the mercy of an image, and it starts again later.
+    pub(super) fn crash(
+        &mut self,
+        index: u8,
+        image: u64,
+        down_us: Option<u64>,
+    ) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        if host.node.take().is_none() {
+            return Ok(());
+        }
+        if self.checker.membership.is_joint() {
+            self.coverage.mark(Mark::CrashInJoint);
+        }
+        if host.driver.snapshot.is_some() {
+            self.coverage.mark(Mark::CrashInSnapshot);
+        }
+        host.life += 1;
+        host.inbox = None;
+        host.pending.clear();
+        let storage = host.storage.take().expect("a node that runs has a storage");
+        let mut disk = storage.into_disk();
+        super::disk::crash_image(&mut disk, image);
+        let driver = std::mem::take(&mut host.driver);
+        let unsynced = driver.unsynced.map(|unsynced| unsynced.batch);
+        self.check_image(index, &disk, unsynced.as_ref())?;
+        let host = &mut self.hosts[usize::from(index)];
+        host.disk = Some(disk);
+        let life = host.life;
+        if let Some(down_us) = down_us {
+            self.queue.push(self.now_us + down_us, Event::Start { host: index, life });
+        }
+        self.note(Some(index), What::Word("ends"), image);
+        self.tell(|workload, context| workload.end_node(index, context));
+        Ok(())
+    }
+
+    /// What would be found now is at least what was durable.
+    fn check_image(
+        &mut self,
+        index: u8,
+        disk: &MemDisk,
+        unsynced: Option<&plimsoll::storage::Batch>,
+    ) -> Result<(), Violation> {
+        let (_, found) = Storage::open(disk.clone(), self.plan.storage_options())
+            .map_err(|why| does_not_open(&format!("node {index}: {why}")))?;
+        let durable = self.hosts[usize::from(index)].durable;
+        let first = unsynced.and_then(|batch| batch.entries.first());
+        let reset = unsynced.and_then(|batch| batch.reset);
+        let shortened_to = first.map(|entry| entry.index - 1).or(reset.map(|(index, _)| index));
+        durable.check_recovered(&found, shortened_to)?;
+        let now = crate::invariants::Durable::recovered(&found);
+        if let Some(batch) = unsynced {
+            let mut whole = durable;
+            whole.synced(batch);
+            let has_survived = now.last_index == whole.last_index && now.term == whole.term;
+            let mark = if has_survived { Mark::UnsyncedSurvived } else { Mark::UnsyncedLost };
+            self.coverage.mark(mark);
+        }
+        self.hosts[usize::from(index)].durable = now;
+        Ok(())
+    }
+
+    pub(super) fn tick(&mut self, index: u8) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        let life = host.life;
+        if host.is_paused() {
+            return Ok(());
+        }
+        let next_us = host.clock.after(self.now_us, self.plan.tick_ms * 1_000);
+        self.queue.push(next_us, Event::Tick { host: index, life });
+        self.note(Some(index), What::Tick, 3);
+        self.feed(index, Node::handle_tick)?;
+        let host = &self.hosts[usize::from(index)];
+        let now_ms = host.now(self.now_us).monotonic_ms;
+        match host.pending.iter().find(|(_, deadline_ms)| **deadline_ms <= now_ms) {
+            None => Ok(()),
+            Some((request, deadline_ms)) => Err(OPERATION_ENDS.broken(format!(
+                "request {} at node {index} had to be answered by {deadline_ms} ms and is not at \
+                 {now_ms} ms of its clock",
+                request.0
+            ))),
+        }
+    }
+
+    /// A paused node goes on, with everything that came meanwhile.
+    pub(super) fn resume(&mut self, index: u8) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        let Some(inbox) = host.inbox.take() else { return Ok(()) };
+        let life = host.life;
+        let led_term = host.seen.led_term;
+        let is_succeeded = |other: &super::Host| other.seen.led_term > led_term;
+        if host.led_at_pause && self.hosts.iter().any(is_succeeded) {
+            self.coverage.mark(Mark::PausedLeaderReturns);
+        }
+        self.note(Some(index), What::Word("goes on"), 4);
+        for event in inbox {
+            self.handle(event)?;
+        }
+        if self.lives(index, life) { self.tick(index) } else { Ok(()) }
+    }
+
+    pub(super) fn pause(&mut self, index: u8, for_us: u64) {
+        let host = &mut self.hosts[usize::from(index)];
+        host.led_at_pause = host.node().is_some_and(|node| node.role() == Role::Leader);
+        host.inbox = Some(VecDeque::new());
+        let life = host.life;
+        self.queue.push(self.now_us + for_us, Event::Resume { host: index, life });
+    }
+
+    /// Puts an event into the inbox of a paused node; else gives it back.
+    pub(super) fn unless_paused(&mut self, index: u8, event: Event) -> Option<Event> {
+        let Some(inbox) = &mut self.hosts[usize::from(index)].inbox else { return Some(event) };
+        if inbox.len() < INBOX_MAX || !matches!(event, Event::Deliver(_)) {
+            inbox.push_back(event);
+        }
+        None
+    }
+
+    pub(super) fn deliver(&mut self, envelope: Box<Envelope>) -> Result<(), Violation> {
+        let (from, to) = (host_of(envelope.from), host_of(envelope.to));
+        let host = &self.hosts[usize::from(to)];
+        if !host.is_up() {
+            // A connection to a process that is not there is refused.
+            let sender = &self.hosts[usize::from(from)];
+            let (life, peer) = (sender.life, envelope.to);
+            let at_us = self.now_us + self.plan.link_us_min;
+            self.queue.push(at_us, Event::Unreachable { host: from, life, peer });
+            return Ok(());
+        }
+        let Some(Event::Deliver(envelope)) = self.unless_paused(to, Event::Deliver(envelope)) else {
+            return Ok(());
+        };
+        let said = Said::of(&envelope);
+        self.note(Some(to), What::Receive(said), said.number());
+        self.mark_message(&envelope);
+        self.feed(to, |node, now| node.handle_message(*envelope, now))
+    }
+
+    fn mark_message(&mut self, envelope: &Envelope) {
+        match &envelope.body {
+            Body::Forward { .. } => self.coverage.mark(Mark::Forwarded),
+            Body::Decline { .. } => self.coverage.mark(Mark::Declined),
+            Body::NotMember { .. } => self.coverage.mark(Mark::RemovedTold),
+            Body::Raft(_)
+            | Body::ForwardChange { .. }
+            | Body::Chunk { .. }
+            | Body::ChunkReceived { .. } => {}
+        }
+    }
+
+    pub(super) fn ask(&mut self, index: u8, ask: Box<Ask>) -> Result<(), Violation> {
+        if !self.hosts[usize::from(index)].is_up() {
+            let request = ask.id;
+            if !self.reconciler.take_refusal(request) {
+                self.tell(|workload, context| workload.refuse(index, request, context));
+            }
+            return Ok(());
+        }
+        let event = Event::Ask { host: index, ask };
+        let Some(Event::Ask { ask, .. }) = self.unless_paused(index, event) else { return Ok(()) };
+        let Ask { id, request, patience_ms } = *ask;
+        self.note(Some(index), What::Ask { request: id.0 }, id.0);
+        let now_us = self.now_us;
+        let host = &mut self.hosts[usize::from(index)];
+        let deadline_ms = host.now(now_us).monotonic_ms + patience_ms;
+        host.pending.insert(id, deadline_ms);
+        self.feed(index, |node, now| node.handle_request(id, request, deadline_ms, now))
+    }
+
+    /// Feeds a node and moves what it puts out.
+    pub(super) fn feed(
+        &mut self,
+        index: u8,
+        input: impl FnOnce(&mut Node, Now),
+    ) -> Result<(), Violation> {
+        let now_us = self.now_us;
+        let host = &mut self.hosts[usize::from(index)];
+        let now = host.now(now_us);
+        let Some(node) = host.node.as_mut() else { return Ok(()) };
+        input(node, now);
+        self.drain(index)
+    }
+
+    /// Moves what a node puts out to where it belongs, and checks what changed.
+    pub(super) fn drain(&mut self, index: u8) -> Result<(), Violation> {
+        let place = usize::from(index);
+        while let Some(persist) = self.poll(index, Node::poll_persist) {
+            self.take_persist(index, persist);
+        }
+        while let Some(envelope) = self.poll(index, Node::poll_transmit) {
+            self.hosts[place].durable.check_said(&envelope)?;
+            self.send(index, envelope);
+        }
+        while let Some(progress) = self.poll(index, Node::poll_progress) {
+            self.take_progress(index, &progress)?;
+        }
+        while let Some(response) = self.poll(index, Node::poll_response) {
+            self.take_response(index, response);
+        }
+        if let Some(job) = self.poll(index, Node::poll_snapshot) {
+            self.take_snapshot_job(index, job);
+        }
+        self.schedule_disk(index);
+        self.look(index)
+    }
+
+    fn poll<T>(&mut self, index: u8, poll: impl FnOnce(&mut Node) -> Option<T>) -> Option<T> {
+        poll(self.hosts[usize::from(index)].node.as_mut()?)
+    }
+
+    fn take_persist(&mut self, index: u8, persist: Persist) {
+        let host = &mut self.hosts[usize::from(index)];
+        let node = host.node.as_ref().expect("it was just polled");
+        let mut entries = Vec::with_capacity(persist.batch.entries.len());
+        self.checker.raft.see(node, &persist.batch, self.now_us, &mut entries);
+        host.driver.entries.push_back((persist.number, entries));
+        let waiting = host.driver.waiting.back().and_then(|before| before.batch.entries.last());
+        let last = waiting.map_or(host.durable.last_index, |entry| entry.index);
+        if persist.batch.entries.first().is_some_and(|first| first.index <= last) {
+            self.coverage.mark(Mark::LogCut);
+        }
+        host.driver.waiting.push_back(persist);
+    }
+
+    fn take_progress(&mut self, index: u8, progress: &Progress) -> Result<(), Violation> {
+        let is_new = match progress {
+            Progress::Installed { index: covered } => {
+                self.coverage.mark(Mark::SnapshotInstalled);
+                self.note(Some(index), What::Install { index: *covered }, *covered);
+                false
+            }
+            Progress::Applied(applied) => {
+                let (at, term) = (applied.index, applied.term);
+                self.note(Some(index), What::Apply { index: at, term }, at);
+                let is_new = self.checker.machines.is_new(applied);
+                if is_new {
+                    let node = self.hosts[usize::from(index)].node().expect("it was just polled");
+                    self.checker.machines.check_applied(applied, node.machine().epoch())?;
+                    let moment = self.moment(applied);
+                    if self.checker.expiry.check_applied(applied, moment)? {
+                        self.coverage.mark(Mark::ExpiredUnderOther);
+                    }
+                }
+                is_new
+            }
+        };
+        self.tell(|workload, context| workload.progress(index, progress, is_new, context));
+        Ok(())
+    }
+
+    fn take_response(&mut self, index: u8, response: Response) {
+        let host = &mut self.hosts[usize::from(index)];
+        host.pending.remove(&response.request);
+        let how = match &response.result {
+            Ok(_) => "done",
+            Err(failure) => failure.outcome.as_str(),
+        };
+        let request = response.request.0;
+        self.note(Some(index), What::Answer { request, how }, request ^ how.len() as u64);
+        if let Some(response) = self.reconciler.take(response, &mut self.coverage) {
+            self.tell(|workload, context| workload.respond(index, response, context));
+        }
+    }
+
+    /// Looks at what changed in a node.
+    fn look(&mut self, index: u8) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        let Some(node) = host.node.as_ref() else { return Ok(()) };
+        if let Some(why) = node.stopped()
+            && why != STORAGE_FAILED
+        {
+            return Err(NODE_LIVES.broken(format!("node {index}: {why}")));
+        }
+        let applied_before = host.seen.applied;
+        let has_begun = self.checker.look(node, &mut host.seen)?;
+        // What was compacted or installed at once may have changed it too.
+        let may_change = |index| node.log().entry(index).is_none_or(|entry| entry.entry_type != 0);
+        if (applied_before + 1..=host.seen.applied).any(may_change)
+            && self.checker.membership.check(node)?
+        {
+            self.follow_joint(index);
+        }
+        if has_begun {
+            self.follow_leader(index);
+        }
+        Ok(())
+    }
+
+    /// Two configurations are in force together: a good moment to end.
+    fn follow_joint(&mut self, index: u8) {
+        self.coverage.mark(Mark::Joint);
+        self.joints += 1;
+        let subject = Subject::Joint { n: self.joints };
+        let rates = &self.rates;
+        let fault = self.choices.deviation(subject, |rng| super::inject::draw_joint(rates, rng));
+        if let Some(fault) = fault {
+            let event = Event::Crash { host: index, life: self.hosts[usize::from(index)].life, fault };
+            self.queue.push(self.now_us + fault.amount.unsigned_abs(), event);
+        }
+    }
+
+    fn follow_leader(&mut self, index: u8) {
+        let now_us = self.now_us;
+        let host = &mut self.hosts[usize::from(index)];
+        host.led_since_us = now_us;
+        let term = host.seen.led_term;
+        let node = host.node().expect("it leads");
+        if node.status().clock_unresolved {
+            self.unresolved += 1;
+            self.coverage.mark(Mark::ClockUnresolved);
+        }
+        if self.checker.raft.leaders_len() > 1 {
+            self.coverage.mark(Mark::SecondLeader);
+        }
+        let is_short = |other: &super::Host| {
+            other.index != index
+                && other.seen.led_term > 0
+                && now_us - other.led_since_us < self.plan.election_us() / 2
+        };
+        if self.hosts.iter().any(is_short) {
+            self.coverage.mark(Mark::ShortLeader);
+        }
+        let error_ms = self.hosts[usize::from(index)].clock.error_ms(now_us).unsigned_abs();
+        if error_ms > self.plan.clock_bound_ms {
+            self.coverage.mark(Mark::LeaderClockOff);
+        }
+        self.note(Some(index), What::Lead { term }, term);
+    }
+
+    /// Sends a message: it arrives after a while, or not, or twice.
+    fn send(&mut self, from: u8, envelope: Envelope) {
+        let to = host_of(envelope.to);
+        if usize::from(to) >= self.hosts.len() {
+            return;
+        }
+        let n = self.network.count(from, to);
+        let subject = Subject::Message { from, to, n };
+        let said = Said::of(&envelope);
+        self.note(Some(from), What::Send(said), mix(said.number()));
+        if self.network.is_cut(from, to) {
+            return;
+        }
+        let Some(envelope) = self.network.hold(from, to, Box::new(envelope)) else { return };
+        let rates = &self.rates;
+        let deviation = if self.is_healed {
+            None
+        } else {
+            self.choices.deviation(subject, |rng| super::inject::draw_message(rates, rng))
+        };
+        let mut rng = self.choices.natural(subject);
+        let delay_us = rng.between(self.plan.link_us_min, self.plan.link_us_max);
+        let Some(fault) = deviation else {
+            let at_us = self.network.arrival((from, to), self.now_us, delay_us, true);
+            return self.queue.push(at_us, Event::Deliver(envelope));
+        };
+        self.trouble((from, to), envelope, fault, delay_us);
+    }
+
+    fn trouble(&mut self, link: (u8, u8), envelope: Box<Envelope>, fault: Fault, delay_us: u64) {
+        let said = Said::of(&envelope);
+        self.coverage.fault(fault.kind);
+        self.note(Some(link.0), What::Troubled(said, fault), fault.kind as u64);
+        let late_us = delay_us + fault.amount.unsigned_abs();
+        match fault.kind {
+            FaultKind::Drop => {}
+            FaultKind::Duplicate => {
+                let at_us = self.network.arrival(link, self.now_us, delay_us, true);
+                self.queue.push(at_us, Event::Deliver(envelope.clone()));
+                let at_us = self.network.arrival(link, self.now_us, late_us, false);
+                self.queue.push(at_us, Event::Deliver(envelope));
+            }
+            _ => {
+                let at_us = self.network.arrival(link, self.now_us, late_us, false);
+                self.queue.push(at_us, Event::Deliver(envelope));
+            }
+        }
+    }
+
+    /// The leader of the newest term that runs.
+    pub(super) fn leader(&self) -> Option<u8> {
+        let leads = |host: &&super::Host| {
+            host.node().is_some_and(|node| node.role() == Role::Leader && node.stopped().is_none())
+        };
+        let leaders = self.hosts.iter().filter(leads);
+        leaders.max_by_key(|host| host.seen.term).map(|host| host.index)
+    }
+
+    /// The place of a raft id that is in use.
+    pub(super) fn place_of(&self, id: RaftId) -> Option<&super::Host> {
+        self.hosts.get(usize::from(host_of(id))).filter(|host| host.id == id)
+    }
+}
+
+/// Why a node is stopped when its storage fails.
+pub(super) const STORAGE_FAILED: &str = "storage failed";
+/// Most messages that wait for a paused node.
+const INBOX_MAX: usize = 2_000;
+/// Until a start is tried again.
+const START_AGAIN_US: u64 = 500_000;
