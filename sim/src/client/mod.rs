@@ -18,7 +18,8 @@ mod watch;
 use std::collections::BTreeMap;
 
 use plimsoll::check::history::{Answer, Label, Outcome};
-use plimsoll::check::{certificate, witness};
+use plimsoll::check::verdict::{self, Verdict};
+use plimsoll::check::zones;
 use plimsoll::error::{self, ErrorKind};
 use plimsoll::kv::{Action, Command, Reply, SessionStamp};
 use plimsoll::raft::{self, ClientSession, Failure, Progress, Request, RequestId, Response};
@@ -481,17 +482,14 @@ impl Clients {
 
     fn check(&self) -> Result<(), Violation> {
         let history = &self.recorder.history;
-        if history.is_empty() {
-            return Err(LINEARIZABLE.broken("nothing was recorded"));
-        }
-        match witness::check(history) {
-            Err(witness::Fault::Violation(violation) | witness::Fault::Unlabelled(violation)) => {
+        match verdict::judge(history) {
+            Verdict::Linearizable(_) => {}
+            Verdict::Violated(violation) | Verdict::Undecided(violation) => {
                 return Err(LINEARIZABLE.broken(violation.to_string()));
             }
-            Ok(certificate) => certificate::verify(history, &certificate)
-                .map_err(|why| LINEARIZABLE.broken(format!("the certificate is wrong: {why}")))?,
+            Verdict::Empty => return Err(LINEARIZABLE.broken("nothing was recorded")),
         }
-        Ok(())
+        zones::check(history).map_err(|violation| LINEARIZABLE.broken(violation.to_string()))
     }
 }
 

@@ -131,7 +131,11 @@ impl Expiry {
         let drift_us = (living.ttl_us.max(lived_us)) * DRIFT_PERCENT_MAX / 100;
         let is_one_leader = at.leaders == living.leaders;
         let anchors_us = 2 * anchor_error_us;
-        let early_us = drift_us + SLACK_US + if is_one_leader { 0 } else { anchors_us };
+        // A leader without agreeing clocks goes on from the last log time, which lags by the time
+        // without a leader; the next one that knows better makes up for it at once.
+        let unresolved_us = at.unresolved * UNRESOLVED_US;
+        let lag_us = if at.unresolved > 0 { unresolved_us + self.quiet_us } else { 0 };
+        let early_us = drift_us + SLACK_US + lag_us + if is_one_leader { 0 } else { anchors_us };
         let told = || {
             let (lived_ms, ttl_ms) = (lived_us / 1_000, living.ttl_us / 1_000);
             format!("{:?} lived {lived_ms} ms with a time to live of {ttl_ms} ms", event.key)
@@ -142,7 +146,7 @@ impl Expiry {
         let late_us = anchors_us
             + drift_us
             + (self.quiet_us - living.quiet_us)
-            + at.unresolved * UNRESOLVED_US
+            + unresolved_us
             + LATE_SLACK_US;
         if lived_us > living.ttl_us + late_us {
             return Err(NOT_LATE.broken(format!("{}; allowed: {} ms", told(), late_us / 1_000)));
