@@ -14,6 +14,7 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -62,7 +63,8 @@ type FileId = u64;
 
 #[derive(Clone, Debug, Default)]
 struct File {
-    bytes: Vec<u8>,
+    /// Shared between images of the disk until one of them writes.
+    bytes: Arc<Vec<u8>>,
     /// Unsynced writes, oldest first.
     writes: Vec<Undo>,
     /// What they replaced, one after the other.
@@ -191,7 +193,7 @@ impl MemDisk {
         let mut digest = Xxh3::new();
         for (name, file) in &durable.names {
             let bytes = &durable.files[file].bytes;
-            for part in [name.as_bytes(), bytes] {
+            for part in [name.as_bytes(), bytes.as_slice()] {
                 digest.update(&(part.len() as u64).to_be_bytes());
                 digest.update(part);
             }
@@ -254,7 +256,7 @@ impl Disk for MemDisk {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
-        Ok(self.files[&self.find(name)?].bytes.clone())
+        Ok(Vec::clone(&self.files[&self.find(name)?].bytes))
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
@@ -323,7 +325,7 @@ impl File {
         if replaced > 0 {
             self.replaced.extend_from_slice(&self.bytes[offset..offset + replaced]);
         }
-        put(&mut self.bytes, offset, bytes);
+        put(Arc::make_mut(&mut self.bytes), offset, bytes);
     }
 
     fn sync(&mut self) {
@@ -336,7 +338,7 @@ impl File {
     /// Changes a byte, and what unsynced writes replaced there too: a crash that undoes them finds it
     /// changed as well.
     fn corrupt(&mut self, offset: usize, xor: u8) -> bool {
-        let Some(byte) = self.bytes.get_mut(offset) else { return false };
+        let Some(byte) = Arc::make_mut(&mut self.bytes).get_mut(offset) else { return false };
         *byte ^= xor;
         let mut at = 0;
         for write in &self.writes {
@@ -358,13 +360,13 @@ impl File {
                 let sector = at / SECTOR_BYTES;
                 let end = ((sector + 1) * SECTOR_BYTES).min(offset + bytes.len());
                 if survives(Unsynced::Sector { name, write, sector }) {
-                    put(&mut self.bytes, at, &bytes[at - offset..end - offset]);
+                    put(Arc::make_mut(&mut self.bytes), at, &bytes[at - offset..end - offset]);
                 }
                 at = end;
             }
         }
         if self.bytes.len() < length && survives(Unsynced::Length { name }) {
-            self.bytes.resize(length, 0);
+            Arc::make_mut(&mut self.bytes).resize(length, 0);
         }
         self.is_doubtful = false;
     }
@@ -378,10 +380,11 @@ impl File {
             let replaced = undo.replaced();
             let kept = self.replaced.len() - replaced;
             if replaced > 0 {
-                self.bytes[offset..offset + replaced].copy_from_slice(&self.replaced[kept..]);
+                let bytes = Arc::make_mut(&mut self.bytes);
+                bytes[offset..offset + replaced].copy_from_slice(&self.replaced[kept..]);
             }
             self.replaced.truncate(kept);
-            self.bytes.truncate(file_length_before);
+            Arc::make_mut(&mut self.bytes).truncate(file_length_before);
         }
         undone.reverse();
         undone

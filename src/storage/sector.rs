@@ -77,7 +77,7 @@ pub(super) fn lay_out(sectors: &mut Vec<u8>, segment: u64, first: u32, batch: u6
 
 /// Looks at a sector at a place of a segment.
 pub(super) fn look(sector: &[u8], segment: u64, place: u32) -> Sector {
-    if sector.iter().all(|byte| *byte == 0) {
+    if sector == ZEROS {
         return Sector::Zero;
     }
     if number(sector, 0, 8) != xxh3_64(&sector[8..]) {
@@ -112,3 +112,4 @@ fn number(sector: &[u8], at: usize, bytes: usize) -> u64 {
 }
 
 const HEAD_BYTES: usize = 40;
+const ZEROS: [u8; SECTOR_BYTES] = [0; SECTOR_BYTES];
