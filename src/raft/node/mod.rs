@@ -480,7 +480,8 @@ fn config_of(id: RaftId, options: &Options, applied: u64) -> Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
-        batch_append: true,
+        // raft-rs would add entries to a message that has none without a look at what precedes them.
+        batch_append: false,
         priority: options.priority,
         max_uncommitted_size: RAFT_UNCOMMITTED_BYTES_MAX,
         ..Config::default()
