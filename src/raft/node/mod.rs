@@ -441,9 +441,12 @@ impl Node {
     }
 
     /// A sole voter wins its election at once, and raft-rs requires that all before is durable then.
-    /// Who was removed does not campaign.
+    /// Before a campaign raft-rs looks through what is committed and not applied, which is not there
+    /// while a snapshot takes its place. Who was removed does not campaign.
     fn must_not_campaign(&self) -> bool {
-        self.is_removed || self.is_sole_voter() && !self.outstanding.is_empty()
+        self.is_removed
+            || self.is_installing()
+            || self.is_sole_voter() && !self.outstanding.is_empty()
     }
 
     fn voters(&self) -> Voters {

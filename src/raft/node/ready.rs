@@ -133,6 +133,11 @@ impl Node {
         }
     }
 
+    /// Whether a snapshot is on its way to the disk, to take the machine's place.
+    pub(super) fn is_installing(&self) -> bool {
+        self.outstanding.iter().any(|outstanding| outstanding.snapshot.is_some())
+    }
+
     /// Takes the state of a durable snapshot in the place of the machine.
     fn install(&mut self, whole: Whole) {
         let state = whole.state;
