@@ -176,6 +176,10 @@ impl Node {
         }
         if self.is_leader() || !self.must_not_campaign() {
             self.raw.tick();
+        } else if self.is_removed {
+            // It never campaigns. But it goes on to vote, and therefore must not take a leader that
+            // it heard once for one that is there still.
+            self.raw.raft.election_elapsed += 1;
         }
         self.settle(now);
         self.lead(now);
