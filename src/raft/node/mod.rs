@@ -306,7 +306,7 @@ impl Node {
         if message.from != from.0 && kind != MessageType::MsgTransferLeader {
             return;
         }
-        if self.is_fresh_answer(from, &message) {
+        if self.is_fresh_answer(from, &message) || mutant!("late clocks count") {
             self.clocks.report(from, wall, now);
         }
         match kind {
@@ -488,7 +488,7 @@ fn config_of(id: RaftId, options: &Options, applied: u64) -> Config {
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
         // raft-rs would add entries to a message that has none without a look at what precedes them.
-        batch_append: false,
+        batch_append: mutant!("entries join a waiting message"),
         priority: options.priority,
         max_uncommitted_size: RAFT_UNCOMMITTED_BYTES_MAX,
         ..Config::default()

@@ -94,7 +94,8 @@ impl Node {
         let hard_state = ready.hs().map_or(before, to_hard_state);
         let changes_vote = (hard_state.term, hard_state.vote) != (before.term, before.vote);
         // Members that are removed may be gone for good once they hear that this is committed.
-        let is_binding = changes_vote || changes_members;
+        let is_binding =
+            changes_vote || changes_members && !mutant!("removal told before it is durable");
         let store = self.raw.mut_store();
         if let Some(Whole { state, .. }) = &snapshot {
             store.reset(state.index, state.term, state.machine.log_time(), state.conf.clone());
