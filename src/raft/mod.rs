@@ -26,7 +26,7 @@
 //!
 //! # How it keeps its promises
 //! - **Nothing is said that could be forgotten.** Messages that follow a change of term or vote, a
-//!   leader's too, leave only when that change is durable; a follower's all leave after what they
+//!   leader's too, or a committed change of members, leave only when that is durable; a follower's all leave after what they
 //!   confirm is durable.
 //! - **A write is applied once.** Its command carries a client session stamp; the node may propose
 //!   it again after every change of leader, and the machine answers repeats from its memory. The

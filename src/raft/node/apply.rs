@@ -11,7 +11,7 @@ use crate::codec::{Reader, Writer};
 use crate::kv::LogEntry;
 use crate::mutant::mutant;
 use crate::raft::Now;
-use crate::raft::request::{Answer, Applied, Origin};
+use crate::raft::request::{Answer, Applied, Origin, RequestId};
 use crate::raft::wire::{read_origin, write_origin};
 
 impl Node {
@@ -74,18 +74,15 @@ impl Node {
         self.follow_members(&change);
         let origin = decode_origin(entry.context.clone()).filter(|origin| self.is_own(*origin));
         self.applied_change = origin.map(|origin| origin.request).or(self.applied_change);
-        self.end_change(entry.index);
+        if let Some(request) = self.take_ended_change() {
+            self.answer_change_when_durable(request, entry.index);
+        }
     }
 
-    /// Answers a change that was applied, once no joint phase is open: until then it needs the old
-    /// members.
-    pub(super) fn end_change(&mut self, index: u64) {
-        if !self.is_joint()
-            && let Some(request) = self.applied_change.take()
-            && self.writes.remove(request)
-        {
-            self.respond(request, Ok(Answer::Changed { index }));
-        }
+    /// A change that was asked for here and was applied, once no joint phase is open: until then it
+    /// needs the old members.
+    pub(super) fn take_ended_change(&mut self) -> Option<RequestId> {
+        if self.is_joint() { None } else { self.applied_change.take() }
     }
 
     fn change_conf(&mut self, change: &ConfChangeV2) -> raft::Result<ConfState> {

@@ -176,6 +176,10 @@ impl Node {
         }
         if self.is_leader() || !self.must_not_campaign() {
             self.raw.tick();
+        } else if self.is_removed {
+            // It never campaigns. But it goes on to vote, and therefore must not take a leader that
+            // it heard once for one that is there still.
+            self.raw.raft.election_elapsed += 1;
         }
         self.settle(now);
         self.lead(now);
@@ -302,7 +306,7 @@ impl Node {
         if message.from != from.0 && kind != MessageType::MsgTransferLeader {
             return;
         }
-        if self.is_fresh_answer(from, &message) {
+        if self.is_fresh_answer(from, &message) || mutant!("late clocks count") {
             self.clocks.report(from, wall, now);
         }
         match kind {
@@ -441,9 +445,12 @@ impl Node {
     }
 
     /// A sole voter wins its election at once, and raft-rs requires that all before is durable then.
-    /// Who was removed does not campaign.
+    /// Before a campaign raft-rs looks through what is committed and not applied, which is not there
+    /// while a snapshot takes its place. Who was removed does not campaign.
     fn must_not_campaign(&self) -> bool {
-        self.is_removed || self.is_sole_voter() && !self.outstanding.is_empty()
+        self.is_removed
+            || self.is_installing()
+            || self.is_sole_voter() && !self.outstanding.is_empty()
     }
 
     fn voters(&self) -> Voters {
@@ -480,9 +487,8 @@ fn config_of(id: RaftId, options: &Options, applied: u64) -> Config {
         check_quorum: true,
         pre_vote: true,
         read_only_option: ReadOnlyOption::Safe,
-        // It puts entries into an empty append that stands at another index: a receiver then sees its
-        // committed entries contradicted.
-        batch_append: false,
+        // raft-rs would add entries to a message that has none without a look at what precedes them.
+        batch_append: mutant!("entries join a waiting message"),
         priority: options.priority,
         max_uncommitted_size: RAFT_UNCOMMITTED_BYTES_MAX,
         ..Config::default()

@@ -5,7 +5,7 @@
 //! and for nothing else.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use raft::{ReadState, Ready};
 
 use super::persist::{Persist, to_hard_state, to_stored};
@@ -14,6 +14,7 @@ use super::{Node, Progress};
 use crate::limits::RAFT_PERSISTS_MAX;
 use crate::mutant::mutant;
 use crate::raft::message::Body;
+use crate::raft::request::{Answer, RequestId};
 use crate::raft::{Now, RaftId};
 use crate::storage::Batch;
 
@@ -23,12 +24,15 @@ pub(super) struct Outstanding {
     number: u64,
     /// Whether something of it must be made durable.
     is_written: bool,
-    /// Whether term or vote change with it: nothing of that term may be said before.
-    changes_vote: bool,
+    /// Whether nothing may be said before it is durable: term, vote or members change with it.
+    is_binding: bool,
     /// What may be said once it is durable.
     held: Vec<Message>,
     /// The snapshot that takes the machine's place once it is durable.
     snapshot: Option<Whole>,
+    /// A change of the membership that was applied with it, to be answered once it is durable, and
+    /// its index.
+    change: Option<(RequestId, u64)>,
 }
 
 impl Node {
@@ -51,10 +55,10 @@ impl Node {
         let mut held = ready.take_persisted_messages();
         let read_states = ready.take_read_states();
         let committed = ready.take_committed_entries();
-        let outstanding = self.keep(&mut ready);
-        let is_term_durable =
-            !outstanding.changes_vote && !self.outstanding.iter().any(|before| before.changes_vote);
-        if !is_term_durable && !mutant!("vote sent before it is durable") {
+        let outstanding = self.keep(&mut ready, committed.iter().any(changes_members));
+        let may_speak =
+            !outstanding.is_binding && !self.outstanding.iter().any(|before| before.is_binding);
+        if !may_speak && !mutant!("vote sent before it is durable") {
             held.splice(0..0, std::mem::take(&mut at_once));
         }
         if mutant!("vote sent before it is durable") {
@@ -93,7 +97,7 @@ impl Node {
     }
 
     /// Puts what must be durable into the log in memory and in line for the disk.
-    fn keep(&mut self, ready: &mut Ready) -> Outstanding {
+    fn keep(&mut self, ready: &mut Ready, changes_members: bool) -> Outstanding {
         let number = ready.number();
         let snapshot = if ready.snapshot().is_empty() {
             None
@@ -104,13 +108,16 @@ impl Node {
         let before = self.raw.store().hard_state();
         let hard_state = ready.hs().map_or(before, to_hard_state);
         let changes_vote = (hard_state.term, hard_state.vote) != (before.term, before.vote);
+        // Members that are removed may be gone for good once they hear that this is committed.
+        let is_binding =
+            changes_vote || changes_members && !mutant!("removal told before it is durable");
         let store = self.raw.mut_store();
         if let Some(Whole { state, .. }) = &snapshot {
             store.reset(state.index, state.term, state.machine.log_time(), state.conf.clone());
         }
         store.append(&entries);
         store.set_hard_state(hard_state);
-        let is_written = changes_vote || snapshot.is_some() || !entries.is_empty();
+        let is_written = is_binding || snapshot.is_some() || !entries.is_empty();
         if is_written {
             self.persists.push_back(Persist {
                 number,
@@ -122,7 +129,7 @@ impl Node {
                 },
             });
         }
-        Outstanding { number, is_written, changes_vote, held: Vec::new(), snapshot }
+        Outstanding { number, is_written, is_binding, held: Vec::new(), snapshot, change: None }
     }
 
     /// Releases what is durable: everything up to a number, and what stands behind it in line
@@ -136,6 +143,9 @@ impl Node {
             let front = self.outstanding.pop_front().expect("just seen");
             last = Some(front.number);
             held.extend(front.held);
+            if let Some((request, index)) = front.change {
+                self.answer_change(request, index);
+            }
             if let Some(whole) = front.snapshot {
                 self.raw.on_persist_ready(front.number);
                 self.install(whole);
@@ -146,6 +156,23 @@ impl Node {
         for message in held {
             self.send(message, now);
         }
+    }
+
+    /// Answers the change that was applied last once that is durable.
+    pub(super) fn answer_change_when_durable(&mut self, request: RequestId, index: u64) {
+        let newest = self.outstanding.back_mut().expect("what is applied is of the newest step");
+        newest.change = Some((request, index));
+    }
+
+    fn answer_change(&mut self, request: RequestId, index: u64) {
+        if self.writes.remove(request) {
+            self.respond(request, Ok(Answer::Changed { index }));
+        }
+    }
+
+    /// Whether a snapshot is on its way to the disk, to take the machine's place.
+    pub(super) fn is_installing(&self) -> bool {
+        self.outstanding.iter().any(|outstanding| outstanding.snapshot.is_some())
     }
 
     /// Takes the state of a durable snapshot in the place of the machine.
@@ -160,7 +187,9 @@ impl Node {
         self.snapshots.installed(state.index);
         self.raw.advance_apply_to(state.index);
         self.progress.push_back(Progress::Installed { index: state.index });
-        self.end_change(state.index);
+        if let Some(request) = self.take_ended_change() {
+            self.answer_change(request, state.index);
+        }
     }
 
     fn send(&mut self, message: Message, now: Now) {
@@ -177,4 +206,8 @@ impl Node {
             self.transmit(to, Body::Raft(Box::new(message)), now);
         }
     }
+}
+
+fn changes_members(entry: &Entry) -> bool {
+    entry.get_entry_type() != EntryType::EntryNormal
 }
