@@ -66,6 +66,15 @@ impl Terminal {
         self.press(&format!("{line}\r"));
     }
 
+    /// Enters a line, and waits until its answer is shown and the next prompt too: until then keys go
+    /// to the terminal and not to the editor. Answers what came before the answer.
+    fn ask(&mut self, line: &str, answer: &str) -> String {
+        self.enter(line);
+        let before = self.expect(answer);
+        self.expect("> ");
+        before
+    }
+
     /// Waits until a text is shown; answers what came before it.
     fn expect(&mut self, text: &str) -> String {
         let before = self.expect_within(PATIENCE, text);
@@ -127,10 +136,8 @@ fn chunks_of_many_lines_are_prompted_for_run_and_recalled_in_the_next_session() 
     terminal.expect(">> ");
     terminal.enter("print('line ' .. i)");
     terminal.expect(">> ");
-    terminal.enter("end");
-    terminal.expect("line 1\r\nline 2\r\n");
-    terminal.enter("6 * 7");
-    terminal.expect("\r\n42\r\n");
+    terminal.ask("end", "line 1\r\nline 2\r\n");
+    terminal.ask("6 * 7", "\r\n42\r\n");
     terminal.press(CTRL_D);
     assert_eq!(terminal.exit_code(), 0);
 
@@ -139,11 +146,9 @@ fn chunks_of_many_lines_are_prompted_for_run_and_recalled_in_the_next_session() 
     let mut terminal = Terminal::start(&home);
     terminal.press(UP);
     terminal.expect("6 * 7");
-    terminal.enter(" + 1");
-    terminal.expect("\r\n43\r\n");
+    terminal.ask(" + 1", "\r\n43\r\n");
     terminal.press(&[UP, UP, UP].concat());
-    terminal.enter("");
-    terminal.expect("line 1\r\nline 2\r\n");
+    terminal.ask("", "line 1\r\nline 2\r\n");
     terminal.press(CTRL_D);
     assert_eq!(terminal.exit_code(), 0);
 }
@@ -156,8 +161,8 @@ fn tab_completes_stores_and_methods() {
     terminal.expect("app:cache\")");
     terminal.enter("");
     terminal.expect("> ");
-    terminal.press("cache:s\t\"k\", {n = 7})\r");
-    terminal.expect("\r\ntrue\r\n");
+    terminal.press("cache:s\t");
+    terminal.ask("\"k\", {n = 7})", "\r\ntrue\r\n");
     terminal.press("cache:\t\t");
     for method in ["delete", "get", "transact", "watch"] {
         terminal.expect(method);
@@ -184,8 +189,8 @@ fn ctrl_c_stops_what_runs_and_not_the_program() {
         terminal.expect("started\r\n");
         terminal.press(CTRL_C);
         terminal.expect("\r\ninterrupted");
-        terminal.enter("kept * 7");
-        terminal.expect("\r\n42\r\n");
+        terminal.expect("> ");
+        terminal.ask("kept * 7", "\r\n42\r\n");
     }
     terminal.press(CTRL_D);
     assert_eq!(terminal.exit_code(), 0);
@@ -223,8 +228,7 @@ fn ctrl_c_discards_what_was_typed() {
     terminal.expect("print(");
     terminal.press(CTRL_C);
     terminal.expect("> ");
-    terminal.enter("6 * 7");
-    let before = terminal.expect("\r\n42\r\n");
+    let before = terminal.ask("6 * 7", "\r\n42\r\n");
     assert!(!before.contains("error"), "{before}");
     terminal.press(CTRL_D);
     assert_eq!(terminal.exit_code(), 0);
@@ -244,11 +248,9 @@ fn what_was_written_without_a_newline_is_not_written_over() {
 fn a_local_is_said_to_end_with_its_chunk_once() {
     let (_folder, home) = home();
     let mut terminal = Terminal::start(&home);
-    terminal.enter("local a = 1");
-    terminal.expect("a local ends with its chunk");
+    terminal.ask("local a = 1", "a local ends with its chunk");
     terminal.enter("local b = 1");
-    terminal.enter("6 * 7");
-    let before = terminal.expect("\r\n42\r\n");
+    let before = terminal.ask("6 * 7", "\r\n42\r\n");
     assert!(!before.contains("a local ends"), "{before}");
 }
 
@@ -260,11 +262,9 @@ fn a_history_that_can_not_be_kept_is_said_once_and_the_session_goes_on() {
     let mut terminal = Terminal::start_unread(&home);
     terminal.expect("the history of this session is not kept");
     terminal.expect("> ");
-    terminal.enter("6 * 7");
-    terminal.expect("\r\n42\r\n");
+    terminal.ask("6 * 7", "\r\n42\r\n");
     terminal.press(UP);
-    terminal.enter(" + 1");
-    let before = terminal.expect("\r\n43\r\n");
+    let before = terminal.ask(" + 1", "\r\n43\r\n");
     assert!(!before.contains("not kept"), "{before}");
 }
 
@@ -276,10 +276,8 @@ fn the_history_is_bounded_and_keeps_no_chunk_that_starts_with_a_space() {
     let old: Vec<_> = (0..REPL_HISTORY_CHUNKS_MAX + 200).map(|i| format!("old({i})")).collect();
     fs::write(&file, format!("#V2\n{}\n", old.join("\n"))).unwrap();
     let mut terminal = Terminal::start(&home);
-    terminal.enter(" 'sec' .. 'ret'");
-    terminal.expect("\r\n\"secret\"\r\n");
-    terminal.enter("6 * 7");
-    terminal.expect("\r\n42\r\n");
+    terminal.ask(" 'sec' .. 'ret'", "\r\n\"secret\"\r\n");
+    terminal.ask("6 * 7", "\r\n42\r\n");
     terminal.press(CTRL_D);
     assert_eq!(terminal.exit_code(), 0);
     let kept = fs::read_to_string(&file).unwrap();

@@ -356,9 +356,10 @@ Examples:
   plimsoll repl --config plimsoll.yaml --actor ann
   echo 'store.get(\"app:records\"):list()' | plimsoll repl
 
-There: the globals store, errors, json, time and KV; _ is the last value. Tab completes, Ctrl-C
-stops what runs, Ctrl-D leaves. Where standard input is no terminal, chunks are read from it without
-a prompt, errors go to standard error, and the exit code is 1 if a chunk failed.";
+Globals: store, errors, json, time, KV; _ is the last value.
+Tab completes, Ctrl-C stops what runs, Ctrl-D leaves.
+Without a terminal, chunks are read from standard input, errors go to
+standard error, and the exit code is 1 if a chunk failed.";
 
 #[cfg(test)]
 mod tests {

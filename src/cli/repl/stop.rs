@@ -123,6 +123,7 @@ const EXIT_BY_CTRL_C: i32 = 130;
 mod tests {
     use std::future::pending;
     use std::task::Poll;
+    use std::time::Duration;
 
     use super::*;
     use crate::lua::call_stoppable;
@@ -155,7 +156,8 @@ mod tests {
             tokio::spawn(press);
             pending::<()>().await;
         };
-        assert_eq!(button.run(waiting).await, Err(Stopped::Waiting));
+        let stopped = tokio::time::timeout(PATIENCE, button.run(waiting)).await;
+        assert_eq!(stopped.expect("it is stopped"), Err(Stopped::Waiting));
         assert_eq!(button.run(async { 7 }).await, Ok(7), "and the next is not");
     }
 
@@ -186,4 +188,6 @@ mod tests {
         let values = button.run(call_stoppable(&lua, next)).await.unwrap().unwrap();
         assert_eq!(values.front(), Some(&Value::Integer(42)));
     }
+    /// Longer than a busy machine takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
 }
