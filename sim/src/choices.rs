@@ -284,9 +284,8 @@ mod tests {
 
     #[test]
     fn a_drawn_choice_depends_on_its_subject_and_not_on_what_was_asked_before() {
-        let draw = |rng: &mut Rng| {
-            Some(Fault::new(FaultKind::Pause).lasting(rng.between(1, 1_000_000)))
-        };
+        let draw =
+            |rng: &mut Rng| Some(Fault::new(FaultKind::Pause).lasting(rng.between(1, 1_000_000)));
         let (one, other) = (Subject::Slot { n: 1 }, Subject::Slot { n: 2 });
         let mut forwards = Choices::drawn(5, 6);
         let mut backwards = Choices::drawn(5, 6);

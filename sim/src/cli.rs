@@ -145,8 +145,7 @@ fn job_of(args: &Args, scenarios: &[Scenario], n: u64) -> Option<Job> {
 
 /// Runs jobs until there are none, or one fails. Answers whether all is well.
 fn run_jobs(args: &Args, job: &(dyn Fn(u64) -> Option<Job> + Sync)) -> bool {
-    let printed =
-        args.trace.then_some(Filter { from: args.from, to: args.to, node: args.node });
+    let printed = args.trace.then_some(Filter { from: args.from, to: args.to, node: args.node });
     let manner =
         Manner { printed, mutant: args.mutant.clone(), is_repeated: !args.once && !args.trace };
     let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -166,7 +165,7 @@ fn run_jobs(args: &Args, job: &(dyn Fn(u64) -> Option<Job> + Sync)) -> bool {
             if has_failed {
                 output::failure(args, &job, &report);
             }
-            totals.add(&report);
+            totals.add(&job, &report);
             output::progress(args, &totals, start.elapsed());
             if has_failed && !args.keep_going {
                 is_over.store(true, Ordering::Relaxed);

@@ -68,6 +68,8 @@ kinds! {
     CrashInWrite = "crash-in-write",
     /// A synced sector is damaged: the node must refuse to start.
     Corruption = "corruption",
+    /// A write lands elsewhere in its file: the node must refuse to start again.
+    Misdirection = "misdirection",
     /// A wall clock jumps.
     ClockStep = "clock-step",
     /// The clocks of a node run fast or slow.

@@ -183,6 +183,8 @@ impl Scenario {
             new("membership", "nodes come and go for good", rates(MEMBERSHIP), with_spares),
             new("laggards", "followers fall behind snapshots", rates(LAGGARDS), with_snapshots),
             new("ttl", "entries expire over changes of leader", rates(TTL), with_ttl),
+            new("restarts", "nodes end again and again", rates(RESTARTS), |_, _| {}),
+            new("calm", "a message is lost now and then", rates(CALM), |_, _| {}),
             new("races", "conditional writes race", rates(RACES), with_races),
             new("lost-majority", "a survivor goes on alone", rates(LOST), with_spares),
             new("everything", "all of it at once", everything, with_everything),
@@ -245,7 +247,7 @@ impl Scenario {
 
 fn with_ttl(plan: &mut Plan, rng: &mut Rng) {
     plan.ttl_percent = 60;
-    plan.ttl_ms_max = rng.pick(&[2_000, 8_000, 20_000]);
+    plan.ttl_ms_max = rng.pick(&[2_000, 8_000, 60_000]);
     plan.nodes = plan.nodes.max(3);
 }
 
@@ -331,11 +333,12 @@ const DISKS: &[(FaultKind, u32)] = &[
     (F::Crash, 10_000),
     (F::CrashAll, 1_500),
     (F::Corruption, 2_500),
+    (F::Misdirection, 1_500),
 ];
 
 const MEMBERSHIP: &[(FaultKind, u32)] = &[
-    (F::Add, 8_000),
-    (F::Remove, 8_000),
+    (F::Add, 20_000),
+    (F::Remove, 20_000),
     (F::LostDisk, 5_000),
     (F::Transfer, 8_000),
     (F::Crash, 8_000),
@@ -363,6 +366,12 @@ const TTL: &[(FaultKind, u32)] = &[
     (F::ClockDrift, 8_000),
 ];
 
+const RESTARTS: &[(FaultKind, u32)] =
+    &[(F::Crash, 120_000), (F::Duplicate, 40_000), (F::Reorder, 40_000), (F::CrashInWrite, 2_000)];
+
+const CALM: &[(FaultKind, u32)] =
+    &[(F::Drop, 700), (F::Reorder, 400), (F::Transfer, 4_000), (F::SlowDisk, 4_000)];
+
 const RACES: &[(FaultKind, u32)] = &[
     (F::Crash, 10_000),
     (F::Pause, 10_000),
@@ -386,6 +395,7 @@ const EVERYTHING: &[(FaultKind, u32)] = &[
     (F::SlowDisk, 4_000),
     (F::CrashInWrite, 500),
     (F::Corruption, 1_000),
+    (F::Misdirection, 500),
     (F::ClockStep, 8_000),
     (F::ClockDrift, 6_000),
     (F::Add, 3_000),

@@ -134,7 +134,8 @@ impl Said {
     /// A number that differs where messages do.
     #[must_use]
     pub const fn number(&self) -> u64 {
-        let head = (self.from as u64) << 60 | (self.to as u64) << 56 | (self.kind.len() as u64) << 50;
+        let head =
+            (self.from as u64) << 60 | (self.to as u64) << 56 | (self.kind.len() as u64) << 50;
         let body = self.term << 40 ^ self.index << 16 ^ self.commit ^ (self.entries as u64) << 32;
         head ^ body ^ self.reject as u64
     }

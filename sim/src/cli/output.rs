@@ -22,13 +22,19 @@ pub(super) struct Totals {
     /// Real time of the first runs, all threads together.
     busy: Duration,
     pub coverage: Coverage,
+    /// The first weak seeds, by name.
+    weak_names: Vec<String>,
 }
 
 impl Totals {
-    pub fn add(&mut self, report: &Report) {
+    pub fn add(&mut self, job: &Job, report: &Report) {
         self.seeds += 1;
         self.failed += u64::from(report.result.is_err());
-        self.weak += u64::from(report.is_weak());
+        if report.is_weak() {
+            self.weak += 1;
+            let kept = WEAK_NAMES_MAX.saturating_sub(self.weak_names.len());
+            self.weak_names.extend([name_of(job)].into_iter().take(kept));
+        }
         self.steps += report.steps;
         self.operations += report.result.as_ref().map_or(0, |summary| summary.operations);
         self.faults += report.coverage.faults_fired();
@@ -109,7 +115,10 @@ pub(super) fn failure(args: &Args, job: &Job, report: &Report) {
     println!("schedule: {file} ({} deviations)", report.schedule.deviations.len());
     println!("reproduce: {}", reproducing(args, job, &file));
     if let Job::Seed { .. } = job {
-        println!("commit: {}; at another commit only the schedule holds: --replay {file}", commit());
+        println!(
+            "commit: {}; at another commit only the schedule holds: --replay {file}",
+            commit()
+        );
     }
 }
 
@@ -154,8 +163,10 @@ pub(super) fn finish(args: &Args, totals: &Totals, wall: Duration) -> bool {
             println!("never together: {missing}");
         }
     }
-    if totals.weak * 100 > totals.seeds * WEAK_PERCENT_MAX {
-        println!("too many weak seeds: {} of {}", totals.weak, totals.seeds);
+    let is_weak = totals.weak * 100 > totals.seeds * WEAK_PERCENT_MAX;
+    if is_weak {
+        let names = totals.weak_names.join(", ");
+        println!("too many weak seeds: {} of {}: {names}", totals.weak, totals.seeds);
         is_well = false;
     }
     println!("{}", if args.json { totals.json(wall) } else { totals.line(wall) });
@@ -194,6 +205,8 @@ fn quote(text: &str) -> String {
     quoted
 }
 
+/// Weak seeds that are named.
+const WEAK_NAMES_MAX: usize = 20;
 /// Weak seeds, of a hundred, from which on the simulator is at fault.
 const WEAK_PERCENT_MAX: u64 = 5;
 

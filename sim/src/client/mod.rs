@@ -31,6 +31,7 @@ use crate::rng::Rng;
 use crate::scenario::Plan;
 use crate::world::{Context, Summary, Workload};
 use operation::{Draw, Keys, Known};
+pub(crate) use recorder::is_refused_unexecuted;
 use recorder::{Execution, Recorder};
 use table::{Cell, Ending, Method, Variant};
 use watch::Watch;
@@ -210,7 +211,12 @@ impl Clients {
             None => {
                 let Ok(stamp) = client.session.begin() else {
                     let limited = Ending::Failed(ErrorKind::RateLimited);
-                    return self.end(&attempt, answers::failed(ErrorKind::RateLimited), limited, context);
+                    return self.end(
+                        &attempt,
+                        answers::failed(ErrorKind::RateLimited),
+                        limited,
+                        context,
+                    );
                 };
                 self.recorder.stamp(attempt.call, stamp);
                 stamp
@@ -548,13 +554,7 @@ impl Workload for Clients {
         }
     }
 
-    fn progress(
-        &mut self,
-        node: u8,
-        progress: &Progress,
-        is_new: bool,
-        context: &mut Context<'_>,
-    ) {
+    fn progress(&mut self, node: u8, progress: &Progress, is_new: bool, context: &mut Context<'_>) {
         let Progress::Applied(applied) = progress else {
             let here = self.watches.iter_mut().filter(|watch| watch.node == node);
             here.for_each(Watch::end);
@@ -565,9 +565,8 @@ impl Workload for Clients {
             if self.recorder.applied(applied, epoch) == Execution::Repeat {
                 context.coverage.mark(Mark::RepeatAnswered);
             }
-            let expires = |event: &plimsoll::kv::KeyEvent| {
-                event.kind == plimsoll::entry::EventKind::Expire
-            };
+            let expires =
+                |event: &plimsoll::kv::KeyEvent| event.kind == plimsoll::entry::EventKind::Expire;
             let change = applied.outcome.change.as_ref();
             if applied.command.action != Action::Advance
                 && change.is_some_and(|change| change.events.iter().any(expires))

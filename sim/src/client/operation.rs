@@ -3,8 +3,8 @@
 //! Few keys and many clients, so that operations meet; every value is written once only, so that what
 //! is read tells which write it was.
 
-use plimsoll::entry::{Condition, Key, ListQuery, Operation, PutOptions, Ttl, Version};
 use plimsoll::check::history::Request;
+use plimsoll::entry::{Condition, Key, ListQuery, Operation, PutOptions, Ttl, Version};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{Action, QualifiedKey, Write};
 use plimsoll::value::{Encoded, Value};
@@ -182,7 +182,8 @@ impl Draw<'_> {
         Drawn { method: Method::Delete, variant, keyspace: place.keyspace, request, action }
     }
 
-    /// Two or three operations on different keys; the first one has the condition.
+    /// Two or three operations on different keys. The condition of the first one counts as its option;
+    /// the others have one now and then.
     fn transact(&self, first: Place, rng: &mut Rng) -> Drawn {
         let variant = self.condition(rng);
         let count = self.plan.keys.min(rng.between(2, 3));
@@ -191,7 +192,8 @@ impl Draw<'_> {
             let shift = usize::try_from(n).expect("small");
             let keys = usize::try_from(self.plan.keys).expect("few keys");
             let place = Place { key: (first.key + shift) % keys, ..first };
-            let variant = if n == 0 { variant } else { Variant::Plain };
+            let later = if rng.chance(300_000) { self.condition(rng) } else { Variant::Plain };
+            let variant = if n == 0 { variant } else { later };
             let (operation, write) = self.part(place, variant, n, rng);
             operations.push(operation);
             writes.push(write);

@@ -177,10 +177,8 @@ impl Cell {
     }
 
     fn has_version(self) -> bool {
-        matches!(
-            self.variant,
-            Variant::LastVersion | Variant::OldVersion | Variant::ForeignVersion
-        ) && self.method != Method::Resolve
+        matches!(self.variant, Variant::LastVersion | Variant::OldVersion | Variant::ForeignVersion)
+            && self.method != Method::Resolve
     }
 }
 

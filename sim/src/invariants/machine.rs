@@ -6,6 +6,7 @@ use plimsoll::raft::{Applied, Node};
 
 use super::raft::slot;
 use super::{Promise, SeenOfNode, Violation};
+use crate::client::is_refused_unexecuted;
 
 pub(super) const EQUAL_DIGESTS: Promise = Promise {
     name: "equal digests",
@@ -25,6 +26,11 @@ pub(super) const VERSION_ONCE: Promise = Promise {
 };
 pub(super) const LOG_TIME_GROWS: Promise =
     Promise { name: "log time grows", sentence: "log time never goes back" };
+
+pub(super) const SESSION_OF_EPOCH: Promise = Promise {
+    name: "session of epoch",
+    sentence: "no command of a client session of another epoch is executed",
+};
 
 /// What was seen of all machines.
 #[derive(Debug, Default)]
@@ -73,12 +79,16 @@ impl Machines {
         let made = applied.outcome.change.as_ref().map_or(revision, |change| change.revision);
         let is_next = made == revision + u64::from(applied.outcome.change.is_some());
         if !is_next && revision != 0 {
-            return Err(REVISION_GROWS.broken(format!(
-                "from {revision} to {made} at index {}",
-                applied.index
-            )));
+            return Err(REVISION_GROWS
+                .broken(format!("from {revision} to {made} at index {}", applied.index)));
         }
         self.last = (applied.index, applied.log_time, epoch, made);
+        if let Some(stamp) = applied.command.session
+            && stamp.session.epoch != epoch
+            && !is_refused_unexecuted(&applied.outcome.reply)
+        {
+            return Err(SESSION_OF_EPOCH.broken(format!("{stamp:?} in epoch {epoch:x}")));
+        }
         check_versions(applied, epoch)
     }
 

@@ -1,7 +1,7 @@
 //! Changes of the membership: no two quorums, of one configuration and the next, without a common
 //! member.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use plimsoll::raft::{Node, RaftId};
 
@@ -10,6 +10,11 @@ use super::{Promise, Violation};
 pub(super) const QUORUM_OVERLAP: Promise = Promise {
     name: "quorum overlap",
     sentence: "every quorum of a configuration has a member in common with every quorum of the next",
+};
+
+pub(super) const EQUAL_CONFIGURATIONS: Promise = Promise {
+    name: "equal configurations",
+    sentence: "members that have applied the same index have the same configuration",
 };
 
 /// The voters of a configuration: both halves, of a joint one.
@@ -23,21 +28,36 @@ struct Voters {
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
     newest: Option<(u64, Voters)>,
+    /// What came into force at an index; none if another one followed before it was seen.
+    all: BTreeMap<u64, Option<Voters>>,
 }
 
 impl Membership {
-    /// Looks at the configuration of a node. Answers whether a joint one has just come into force.
-    pub fn check(&mut self, node: &Node) -> Result<bool, Violation> {
+    /// Looks at the configuration of a node that has just applied changes at these indices, or has
+    /// taken a snapshot. Answers whether a joint one has just come into force.
+    pub fn check(&mut self, node: &Node, changes: &[u64]) -> Result<bool, Violation> {
         let status = node.status();
         let voters = Voters { incoming: status.voters, outgoing: status.outgoing };
         let index = node.applied();
+        if let Some((last, passed)) = changes.split_last() {
+            for passed in passed {
+                self.all.entry(*passed).or_insert(None);
+            }
+            self.all.entry(*last).or_insert_with(|| Some(voters.clone()));
+        }
+        if let Some((since, Some(known))) = self.all.range(..=index).next_back()
+            && *known != voters
+        {
+            return Err(EQUAL_CONFIGURATIONS.broken(format!(
+                "{:?} has {voters:?} at index {index}, since {since} it is {known:?}",
+                status.id
+            )));
+        }
         match &self.newest {
             Some((newest, before)) if index <= *newest || *before == voters => Ok(false),
-            Some((newest, before)) if !overlap(before, &voters) => {
-                Err(QUORUM_OVERLAP.broken(format!(
-                    "from {before:?} at index {newest} to {voters:?} at index {index}"
-                )))
-            }
+            Some((newest, before)) if !overlap(before, &voters) => Err(QUORUM_OVERLAP.broken(
+                format!("from {before:?} at index {newest} to {voters:?} at index {index}"),
+            )),
             _ if voters.incoming.is_empty() => Ok(false),
             _ => {
                 self.newest = Some((index, voters));
@@ -49,6 +69,7 @@ impl Membership {
     /// A new cluster goes on.
     pub fn clear(&mut self) {
         self.newest = None;
+        self.all.clear();
     }
 
     /// Whether a set of members is a quorum of the newest configuration.
@@ -76,7 +97,8 @@ fn overlap(one: &Voters, other: &Voters) -> bool {
     let all: BTreeSet<RaftId> = halves.into_iter().flatten().copied().collect();
     let all: Vec<RaftId> = all.into_iter().collect();
     (0..1_u64 << all.len()).all(|set| {
-        let is_in = |id: RaftId| all.iter().position(|a| *a == id).is_some_and(|p| set >> p & 1 == 1);
+        let is_in =
+            |id: RaftId| all.iter().position(|a| *a == id).is_some_and(|p| set >> p & 1 == 1);
         !(has_quorum(one, is_in) && has_quorum(other, |id| !is_in(id)))
     })
 }

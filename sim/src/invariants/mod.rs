@@ -88,6 +88,10 @@ pub const PROMISES: &[Promise] = &[
     expiry::NOT_EARLY,
     expiry::NOT_LATE,
     membership::QUORUM_OVERLAP,
+    membership::EQUAL_CONFIGURATIONS,
+    machine::SESSION_OF_EPOCH,
+    READS_SERVED,
+    REMOVED_KNOWS,
     OPERATION_ENDS,
     NODE_LIVES,
     LEADER_AFTER_HEALING,
@@ -103,9 +107,17 @@ pub(crate) const OPERATION_ENDS: Promise = Promise {
     sentence: "every request is answered at the latest at the first tick after its deadline",
 };
 /// Nodes stop only when their storage fails.
-pub(crate) const NODE_LIVES: Promise = Promise {
-    name: "node lives",
-    sentence: "a node stops only because its storage failed",
+pub(crate) const NODE_LIVES: Promise =
+    Promise { name: "node lives", sentence: "a node stops only because its storage failed" };
+/// Reads are not dropped.
+pub(crate) const READS_SERVED: Promise = Promise {
+    name: "reads served",
+    sentence: "a read is answered if nothing but a message or two goes wrong while it waits",
+};
+/// Removed nodes end.
+pub(crate) const REMOVED_KNOWS: Promise = Promise {
+    name: "removed knows",
+    sentence: "a node that was removed knows it, once everything was healed",
 };
 /// Liveness after healing.
 pub(crate) const LEADER_AFTER_HEALING: Promise = Promise {

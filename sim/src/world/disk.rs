@@ -38,7 +38,7 @@ impl World {
             return Ok(());
         }
         let subject = self.next_disk_step(index);
-        let fault = self.disk_fault(index, subject);
+        let fault = self.disk_fault(index, subject, 1);
         let host = &mut self.hosts[usize::from(index)];
         let Some(persist) = take_group(&mut host.driver.waiting) else {
             host.driver.is_busy = false;
@@ -49,9 +49,8 @@ impl World {
         if let Some(fault) = fault {
             set_fault(storage.disk_mut(), fault);
         }
-        let saved = snapshot.as_ref().map_or(Ok(()), |(meta, bytes)| {
-            storage.save_snapshot(*meta, bytes)
-        });
+        let saved =
+            snapshot.as_ref().map_or(Ok(()), |(meta, bytes)| storage.save_snapshot(*meta, bytes));
         if let (Ok(()), Some((meta, _))) = (&saved, &snapshot) {
             host.durable.saved(*meta);
         }
@@ -59,7 +58,7 @@ impl World {
             return self.storage_failed(index, &why, fault);
         }
         let last = batch.entries.last().map_or(0, |entry| entry.index);
-        host.driver.unsynced = Some(Unsynced { number, batch });
+        host.driver.unsynced = Some(Unsynced { number, batch, fault });
         let slow_us = host.slow_us;
         let wait_us = self.natural_disk_us(subject) + slow_us;
         self.queue.push(self.now_us + wait_us, Event::DiskSync { host: index, life });
@@ -76,11 +75,13 @@ impl World {
         let host = &mut self.hosts[usize::from(index)];
         let storage = host.storage.as_mut().expect("a node that runs has a storage");
         if let Err(why) = storage.sync() {
-            let fault = Fault::new(FaultKind::SyncError);
-            return self.storage_failed(index, &why, Some(fault));
+            let fault = host.driver.unsynced.as_ref().and_then(|unsynced| unsynced.fault);
+            return self.storage_failed(index, &why, fault);
         }
         host.driver.is_busy = false;
-        let Some(Unsynced { number, batch }) = host.driver.unsynced.take() else { return Ok(()) };
+        let Some(Unsynced { number, batch, .. }) = host.driver.unsynced.take() else {
+            return Ok(());
+        };
         host.durable.synced(&batch);
         while let Some((_, entries)) = host.driver.entries.pop_front_if(|(n, _)| *n <= number) {
             self.checker.raft.check_entries(&entries)?;
@@ -105,7 +106,7 @@ impl World {
             return Ok(());
         }
         let subject = self.next_disk_step(index);
-        let fault = self.disk_fault(index, subject);
+        let fault = self.disk_fault(index, subject, SNAPSHOT_FAULTS);
         let host = &mut self.hosts[usize::from(index)];
         let Some(job) = host.driver.snapshot.take() else { return Ok(()) };
         let storage = host.storage.as_mut().expect("a node that runs has a storage");
@@ -158,12 +159,13 @@ impl World {
         Subject::File { node: index, n: host.disk_steps }
     }
 
-    fn disk_fault(&mut self, index: u8, subject: Subject) -> Option<Fault> {
+    /// A fault of a step, which is so many times as likely as usual.
+    fn disk_fault(&mut self, index: u8, subject: Subject, times: u32) -> Option<Fault> {
         if self.is_healed {
             return None;
         }
         let rates = &self.rates;
-        let fault = self.choices.deviation(subject, |rng| draw(rates, rng))?;
+        let fault = self.choices.deviation(subject, |rng| draw(rates, times, rng))?;
         self.coverage.fault(fault.kind);
         self.note(Some(index), What::Fault(fault), fault.set);
         Some(fault)
@@ -194,12 +196,12 @@ fn merge(batch: &mut Batch, next: Batch) {
 }
 
 /// A fault of one step of a disk.
-fn draw(rates: &crate::faults::Rates, rng: &mut Rng) -> Option<Fault> {
-    if rng.chance(rates.of(FaultKind::SyncError)) {
+fn draw(rates: &crate::faults::Rates, times: u32, rng: &mut Rng) -> Option<Fault> {
+    if rng.chance(rates.of(FaultKind::SyncError) * times) {
         let down_ms = rng.between(300, 3_000);
         return Some(Fault::new(FaultKind::SyncError).lasting(down_ms).on(rng.next()));
     }
-    if rng.chance(rates.of(FaultKind::CrashInWrite)) {
+    if rng.chance(rates.of(FaultKind::CrashInWrite) * times) {
         let fault = Fault::new(FaultKind::CrashInWrite).lasting(rng.between(300, 3_000));
         let operations = i64::try_from(rng.below(6)).expect("small");
         return Some(fault.on(rng.next()).by(operations));
@@ -232,6 +234,8 @@ pub(super) fn log_files(disk: &MemDisk) -> Vec<String> {
     names.into_iter().filter(|name| name.starts_with("log-")).collect()
 }
 
+/// Saving a snapshot is rare, and has many steps of its own.
+const SNAPSHOT_FAULTS: u32 = 20;
 /// From a step to its write.
 const WRITE_US: u64 = 30;
 /// The shortest time that a failed node is down.

@@ -6,17 +6,19 @@
 use std::collections::VecDeque;
 
 use plimsoll::raft::{
-    Body, Envelope, Identity, Node, Now, Persist, Progress, RaftId, Response, Role,
+    Body, Envelope, Failure, FailureReason, Identity, Node, Now, Persist, Progress, RaftId,
+    Request, Response, Role,
 };
 use plimsoll::storage::{MemDisk, Recovered, Storage};
 
-use super::node::Driver;
+use super::node::{Asked, Driver};
 use super::{Ask, Event, World, host_of};
 use crate::choices::Subject;
 use crate::coverage::Mark;
 use crate::faults::{Fault, FaultKind};
 use crate::invariants::{
-    NODE_LIVES, OPERATION_ENDS, SeenOfNode, Violation, damage_was_opened, does_not_open,
+    NODE_LIVES, OPERATION_ENDS, READS_SERVED, SeenOfNode, Violation, damage_was_opened,
+    does_not_open,
 };
 use crate::rng::mix;
 use crate::trace::{Said, What};
@@ -80,6 +82,7 @@ impl World {
         }
         let node = Node::new(&identity, self.plan.options(), recovered, seed, now)
             .map_err(|why| does_not_open(&format!("node {index} does not start: {why}")))?;
+        self.disturbed_us = self.now_us;
         host.node = Some(node);
         host.storage = Some(storage);
         host.driver = Driver::default();
@@ -124,15 +127,35 @@ impl World {
         super::disk::crash_image(&mut disk, image);
         let driver = std::mem::take(&mut host.driver);
         let unsynced = driver.unsynced.map(|unsynced| unsynced.batch);
-        self.check_image(index, &disk, unsynced.as_ref())?;
+        if host.is_misdirected {
+            self.check_misdirected(index, &disk)?;
+        } else {
+            self.check_image(index, &disk, unsynced.as_ref())?;
+        }
         let host = &mut self.hosts[usize::from(index)];
         host.disk = Some(disk);
         let life = host.life;
         if let Some(down_us) = down_us {
             self.queue.push(self.now_us + down_us, Event::Start { host: index, life });
         }
+        self.disturbed_us = self.now_us;
         self.note(Some(index), What::Word("ends"), image);
         self.tell(|workload, context| workload.end_node(index, context));
+        Ok(())
+    }
+
+    /// A write of the life that has ended landed elsewhere: either that is noticed, or nothing of it
+    /// is missing (the node ended before it wrote, or the write was not synced and is lost).
+    fn check_misdirected(&mut self, index: u8, disk: &MemDisk) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        host.is_misdirected = false;
+        match Storage::open(disk.clone(), self.plan.storage_options()) {
+            Err(_) => host.is_damaged = true,
+            Ok((_, found)) => {
+                host.durable.check_recovered(&found, None)?;
+                host.durable = crate::invariants::Durable::recovered(&found);
+            }
+        }
         Ok(())
     }
 
@@ -174,12 +197,12 @@ impl World {
         self.feed(index, Node::handle_tick)?;
         let host = &self.hosts[usize::from(index)];
         let now_ms = host.now(self.now_us).monotonic_ms;
-        match host.pending.iter().find(|(_, deadline_ms)| **deadline_ms <= now_ms) {
+        match host.pending.iter().find(|(_, asked)| asked.deadline_ms <= now_ms) {
             None => Ok(()),
-            Some((request, deadline_ms)) => Err(OPERATION_ENDS.broken(format!(
-                "request {} at node {index} had to be answered by {deadline_ms} ms and is not at \
-                 {now_ms} ms of its clock",
-                request.0
+            Some((request, asked)) => Err(OPERATION_ENDS.broken(format!(
+                "request {} at node {index} had to be answered by {} ms and is not at {now_ms} ms \
+                 of its clock",
+                request.0, asked.deadline_ms
             ))),
         }
     }
@@ -194,6 +217,7 @@ impl World {
         if host.led_at_pause && self.hosts.iter().any(is_succeeded) {
             self.coverage.mark(Mark::PausedLeaderReturns);
         }
+        self.disturbed_us = self.now_us;
         self.note(Some(index), What::Word("goes on"), 4);
         for event in inbox {
             self.handle(event)?;
@@ -229,7 +253,8 @@ impl World {
             self.queue.push(at_us, Event::Unreachable { host: from, life, peer });
             return Ok(());
         }
-        let Some(Event::Deliver(envelope)) = self.unless_paused(to, Event::Deliver(envelope)) else {
+        let Some(Event::Deliver(envelope)) = self.unless_paused(to, Event::Deliver(envelope))
+        else {
             return Ok(());
         };
         let said = Said::of(&envelope);
@@ -265,7 +290,14 @@ impl World {
         let now_us = self.now_us;
         let host = &mut self.hosts[usize::from(index)];
         let deadline_ms = host.now(now_us).monotonic_ms + patience_ms;
-        host.pending.insert(id, deadline_ms);
+        let asked = Asked {
+            deadline_ms,
+            patience_ms,
+            is_read: request == Request::Read,
+            asked_us: now_us,
+            troubles: self.troubles,
+        };
+        host.pending.insert(id, asked);
         self.feed(index, |node, now| node.handle_request(id, request, deadline_ms, now))
     }
 
@@ -297,7 +329,7 @@ impl World {
             self.take_progress(index, &progress)?;
         }
         while let Some(response) = self.poll(index, Node::poll_response) {
-            self.take_response(index, response);
+            self.take_response(index, response)?;
         }
         if let Some(job) = self.poll(index, Node::poll_snapshot) {
             self.take_snapshot_job(index, job);
@@ -350,9 +382,12 @@ impl World {
         Ok(())
     }
 
-    fn take_response(&mut self, index: u8, response: Response) {
+    fn take_response(&mut self, index: u8, response: Response) -> Result<(), Violation> {
         let host = &mut self.hosts[usize::from(index)];
-        host.pending.remove(&response.request);
+        let asked = host.pending.remove(&response.request);
+        if let (Err(failure), Some(asked)) = (&response.result, asked) {
+            self.check_served(index, failure, &asked)?;
+        }
         let how = match &response.result {
             Ok(_) => "done",
             Err(failure) => failure.outcome.as_str(),
@@ -362,6 +397,25 @@ impl World {
         if let Some(response) = self.reconciler.take(response, &mut self.coverage) {
             self.tell(|workload, context| workload.respond(index, response, context));
         }
+        Ok(())
+    }
+
+    /// A request has failed. A read must not, if the world was calm.
+    fn check_served(&self, index: u8, failure: &Failure, asked: &Asked) -> Result<(), Violation> {
+        let is_late = matches!(failure.reason, FailureReason::Timeout | FailureReason::NoLeader);
+        let id = self.hosts[usize::from(index)].id;
+        let is_member = self.checker.membership.voters().any(|voter| voter == id);
+        let was_calm = asked.asked_us > self.disturbed_us + CALM_US
+            && self.troubles - asked.troubles <= TROUBLES_MAX;
+        let is_due = asked.is_read && asked.patience_ms >= SERVED_WITHIN_MS;
+        if !(is_due && is_late && is_member && was_calm) {
+            return Ok(());
+        }
+        let waited_ms = (self.now_us - asked.asked_us) / 1_000;
+        Err(READS_SERVED.broken(format!(
+            "a read at node {index} was not answered in {waited_ms} ms\n{}",
+            self.overview()
+        )))
     }
 
     /// Looks at what changed in a node.
@@ -375,17 +429,32 @@ impl World {
         }
         let applied_before = host.seen.applied;
         let has_begun = self.checker.look(node, &mut host.seen)?;
-        // What was compacted or installed at once may have changed it too.
-        let may_change = |index| node.log().entry(index).is_none_or(|entry| entry.entry_type != 0);
-        if (applied_before + 1..=host.seen.applied).any(may_change)
-            && self.checker.membership.check(node)?
-        {
+        if host.seen.applied != applied_before && self.look_at_membership(index, applied_before)? {
             self.follow_joint(index);
         }
         if has_begun {
             self.follow_leader(index);
         }
         Ok(())
+    }
+
+    /// Looks at the configuration if it may have changed: by an entry, or by an installed snapshot.
+    fn look_at_membership(&mut self, index: u8, applied_before: u64) -> Result<bool, Violation> {
+        let host = &self.hosts[usize::from(index)];
+        let node = host.node().expect("it has just applied something");
+        let (mut changes, mut is_installed) = (Vec::new(), false);
+        for index in applied_before + 1..=host.seen.applied {
+            match node.log().entry(index) {
+                Some(entry) if entry.entry_type == 0 => {}
+                Some(_) => changes.push(index),
+                None => is_installed = true,
+            }
+        }
+        if changes.is_empty() && !is_installed {
+            return Ok(false);
+        }
+        self.disturbed_us = self.now_us;
+        self.checker.membership.check(node, &changes)
     }
 
     /// Two configurations are in force together: a good moment to end.
@@ -396,7 +465,8 @@ impl World {
         let rates = &self.rates;
         let fault = self.choices.deviation(subject, |rng| super::inject::draw_joint(rates, rng));
         if let Some(fault) = fault {
-            let event = Event::Crash { host: index, life: self.hosts[usize::from(index)].life, fault };
+            let event =
+                Event::Crash { host: index, life: self.hosts[usize::from(index)].life, fault };
             self.queue.push(self.now_us + fault.amount.unsigned_abs(), event);
         }
     }
@@ -405,6 +475,8 @@ impl World {
         let now_us = self.now_us;
         let host = &mut self.hosts[usize::from(index)];
         host.led_since_us = now_us;
+        self.disturbed_us = now_us;
+        let host = &self.hosts[usize::from(index)];
         let term = host.seen.led_term;
         let node = host.node().expect("it leads");
         if node.status().clock_unresolved {
@@ -460,6 +532,7 @@ impl World {
 
     fn trouble(&mut self, link: (u8, u8), envelope: Box<Envelope>, fault: Fault, delay_us: u64) {
         let said = Said::of(&envelope);
+        self.troubles += 1;
         self.coverage.fault(fault.kind);
         self.note(Some(link.0), What::Troubled(said, fault), fault.kind as u64);
         let late_us = delay_us + fault.amount.unsigned_abs();
@@ -497,5 +570,11 @@ impl World {
 pub(super) const STORAGE_FAILED: &str = "storage failed";
 /// Most messages that wait for a paused node.
 const INBOX_MAX: usize = 2_000;
+/// How long nothing may have happened for the world to be calm.
+const CALM_US: u64 = 2_000_000;
+/// Message faults that one read must survive.
+const TROUBLES_MAX: u64 = 2;
+/// The patience with which a read must be answered then.
+const SERVED_WITHIN_MS: u64 = 2_000;
 /// Until a start is tried again.
 const START_AGAIN_US: u64 = 500_000;

@@ -7,8 +7,8 @@ use plimsoll::raft::Node;
 
 use super::{Event, World};
 use crate::invariants::{
-    CONVERGED_AFTER_HEALING, LEADER_AFTER_HEALING, RESOLVED_AFTER_HEALING, Violation,
-    check_recomputed,
+    CONVERGED_AFTER_HEALING, LEADER_AFTER_HEALING, REMOVED_KNOWS, RESOLVED_AFTER_HEALING,
+    Violation, check_recomputed,
 };
 use crate::trace::What;
 
@@ -82,6 +82,13 @@ impl World {
                 return Err(CONVERGED_AFTER_HEALING.broken(self.overview()));
             }
             check_recomputed(node)?;
+        }
+        let is_unaware = |host: &&super::Host| {
+            host.removed_us.is_some() && host.node().is_some_and(|node| !node.status().is_removed)
+        };
+        if let Some(host) = self.hosts.iter().find(is_unaware) {
+            let what = format!("node {} does not\n{}", host.index, self.overview());
+            return Err(REMOVED_KNOWS.broken(what));
         }
         let is_missing = |host: &super::Host| host.is_wanted && !host.is_up();
         if self.hosts.iter().any(is_missing) {

@@ -28,6 +28,7 @@ impl World {
         let drawn = self.choices.deviation(subject, |rng| draw_slot(rates, hosts, leader, rng));
         let Some(fault) = drawn else { return Ok(()) };
         if self.inject(fault)? {
+            self.disturbed_us = self.now_us + fault.for_ms * 1_000;
             self.coverage.fault(fault.kind);
             self.note(None, What::Fault(fault), fault.set ^ fault.for_ms);
         } else {
@@ -58,7 +59,13 @@ impl World {
                 self.queue.push(until_us, Event::Undo(Undo::Slow { links: set, by_us }));
             }
             FaultKind::Pause if is_running => self.pause(node, for_ms * 1_000),
-            FaultKind::Crash if is_up => self.crash(node, set, Some(for_ms * 1_000))?,
+            FaultKind::Crash if is_up => {
+                self.crash(node, set, Some(for_ms * 1_000))?;
+                self.crash_again(fault);
+            }
+            FaultKind::Misdirection if is_up && self.may_lose(node) => {
+                return Ok(self.misdirect(fault));
+            }
             FaultKind::CrashAll => self.crash_all(set, for_ms * 1_000)?,
             FaultKind::LostDisk if self.may_lose(node) => self.lose_disk(node, for_ms * 1_000)?,
             FaultKind::Corruption if is_up && self.may_lose(node) => {
@@ -119,6 +126,33 @@ impl World {
         }
     }
 
+    /// A node that ends may do so once more, soon after its start.
+    fn crash_again(&mut self, fault: Fault) {
+        if fault.amount > 0 {
+            let host = &self.hosts[usize::from(fault.node)];
+            let life = host.life + 1;
+            let start_us = self.now_us + fault.for_ms * 1_000;
+            let again = Fault { amount: 0, ..fault };
+            let event = Event::Crash { host: fault.node, life, fault: again };
+            self.queue.push(start_us + fault.amount.unsigned_abs(), event);
+        }
+    }
+
+    /// The next write lands elsewhere in its file. Nobody notices, until the node has ended and is to
+    /// start again: then it must refuse.
+    fn misdirect(&mut self, fault: Fault) -> bool {
+        let host = &mut self.hosts[usize::from(fault.node)];
+        let storage = host.storage.as_mut().expect("a node that runs has a storage");
+        let offset = fault.amount.unsigned_abs() * SECTOR_BYTES as u64;
+        storage.disk_mut().misdirect_next_write(offset);
+        host.is_misdirected = true;
+        self.reconciler.need();
+        let life = host.life;
+        let event = Event::Crash { host: fault.node, life, fault };
+        self.queue.push(self.now_us + MISDIRECTED_RUNS_US, event);
+        true
+    }
+
     fn crash_all(&mut self, images: u64, down_us: u64) -> Result<(), Violation> {
         for index in 0..u8::try_from(self.hosts.len()).expect("few nodes") {
             let mut rng = Rng::of(images, u64::from(index));
@@ -134,7 +168,8 @@ impl World {
     fn may_lose(&self, node: u8) -> bool {
         let lost = self.hosts[usize::from(node)].id;
         let is_intact = |id| {
-            id != lost && self.place_of(id).is_some_and(|host| !host.is_damaged)
+            let host = self.place_of(id);
+            id != lost && host.is_some_and(|host| !host.is_damaged && !host.is_misdirected)
         };
         let is_member = self.checker.membership.voters().any(|id| id == lost);
         is_member
@@ -269,8 +304,15 @@ fn draw_slot(rates: &Rates, hosts: u64, leader: Option<u8>, rng: &mut Rng) -> Op
             fault.on(link(node, peer) | link(peer, any)).lasting(ms(rng, 200, 3_000)).by(by_us)
         }
         FaultKind::Pause => fault.lasting(rng.pick(&[100, 500, 1_500, 4_000])),
-        FaultKind::Crash | FaultKind::LostDisk => {
-            fault.on(rng.next()).lasting(rng.pick(&[50, 300, 1_000, 4_000]))
+        FaultKind::Crash => {
+            let again_us = i64::try_from(rng.between(1_000, 400_000)).expect("small");
+            let fault = fault.on(rng.next()).lasting(rng.pick(&[20, 50, 300, 1_000, 4_000]));
+            if rng.chance(300_000) { fault.by(again_us) } else { fault }
+        }
+        FaultKind::LostDisk => fault.on(rng.next()).lasting(rng.pick(&[50, 300, 1_000, 4_000])),
+        FaultKind::Misdirection => {
+            let sector = i64::try_from(rng.between(1, 30)).expect("small");
+            fault.on(rng.next()).lasting(ms(rng, 100, 1_000)).by(sector)
         }
         FaultKind::CrashAll | FaultKind::Corruption | FaultKind::LostMajority => {
             fault.on(rng.next()).lasting(ms(rng, 100, 1_500))
@@ -321,17 +363,16 @@ fn damage(disk: &mut MemDisk, seed: u64) -> bool {
     disk.corrupt(name, *sector, u8::try_from(rng.between(1, 255)).expect("a byte"))
 }
 
-/// The sectors of a log, by file and number, whose damage can't be taken for a torn end: the highest
-/// batch may be cut off as torn, what lies well before it is no tail.
+/// The written sectors of a log, by file and number. Damaged, none of them is taken for a torn end:
+/// what a torn end lacks is all zero.
 fn damageable(disk: &MemDisk) -> Vec<(String, usize)> {
-    let mut places = Vec::new();
+    let mut places: Vec<(String, usize)> = Vec::new();
     for name in super::disk::log_files(disk) {
         let bytes = disk.read(&name).unwrap_or_default();
         let is_written = |sector: &[u8]| sector.iter().any(|byte| *byte != 0);
         let sectors = bytes.chunks(SECTOR_BYTES).enumerate().filter(|(_, s)| is_written(s));
         places.extend(sectors.map(|(sector, _)| (name.clone(), sector)));
     }
-    places.truncate(places.len().saturating_sub(TAIL_SECTORS));
     places
 }
 
@@ -339,6 +380,7 @@ fn damageable(disk: &MemDisk) -> Vec<(String, usize)> {
 const SLOT_KINDS: &[FaultKind] = &[
     FaultKind::LostMajority,
     FaultKind::Corruption,
+    FaultKind::Misdirection,
     FaultKind::LostDisk,
     FaultKind::CrashAll,
     FaultKind::Add,
@@ -357,7 +399,7 @@ const SLOT_KINDS: &[FaultKind] = &[
     FaultKind::Transfer,
 ];
 
-/// Sectors at the end of a log that are not damaged.
-const TAIL_SECTORS: usize = 8;
+/// How long a node runs on after a write that landed elsewhere.
+const MISDIRECTED_RUNS_US: u64 = 1_500_000;
 /// A generous round trip, late messages included.
 const ROUND_TRIP_MS: u64 = 1_000;

@@ -22,7 +22,8 @@ impl World {
             return Ok(false);
         }
         let turned = self.hosts.iter().cycle().skip(usize::from(node)).take(self.hosts.len());
-        let Some(survivor) = turned.map(super::Host::index).find(|index| self.has_all(*index)) else {
+        let Some(survivor) = turned.map(super::Host::index).find(|index| self.has_all(*index))
+        else {
             return Ok(false);
         };
         let tail = self.tail_of(survivor);
@@ -107,9 +108,8 @@ impl World {
         let (mut storage, recovered) = Storage::open(disk, options).map_err(|why| fail(&why))?;
         let identity = recovered.identity.clone().expect("it has run");
         let identity = Identity::decode(identity).map_err(|why| fail(&why))?;
-        let recovery =
-            force_new_cluster(&identity, host.member(), recovered, self.cluster, epoch)
-                .map_err(|why| fail(&why))?;
+        let recovery = force_new_cluster(&identity, host.member(), recovered, self.cluster, epoch)
+            .map_err(|why| fail(&why))?;
         let (meta, bytes) = &recovery.snapshot;
         let written = storage
             .save_snapshot(*meta, bytes)

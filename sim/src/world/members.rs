@@ -7,9 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use plimsoll::raft::{
-    MemberChange, Node, RaftId, Request, RequestId, Response, Status,
-};
+use plimsoll::raft::{MemberChange, Node, RaftId, Request, RequestId, Response, Status};
 
 use super::{Ask, Event, World};
 use crate::choices::Subject;
@@ -123,7 +121,9 @@ impl World {
     /// Nodes that are no members any more run on for a while, and end.
     fn end_removed(&mut self) -> Result<(), Violation> {
         let is_over = |host: &&super::Host| {
-            host.removed_us.is_some_and(|at_us| self.now_us >= at_us + REMOVED_RUNS_US)
+            // Those that run when everything is healed are looked at in the end.
+            !self.is_healed
+                && host.removed_us.is_some_and(|at_us| self.now_us >= at_us + REMOVED_RUNS_US)
         };
         let over: Vec<u8> = self.hosts.iter().filter(is_over).map(super::Host::index).collect();
         for index in over {
@@ -138,10 +138,11 @@ impl World {
     /// A place that is free gets a new node.
     pub(super) fn add(&mut self, node: u8) -> bool {
         let voters = self.hosts.iter().filter(|host| host.is_wanted).count();
-        let free = |host: &&super::Host| {
-            !host.is_wanted && !host.is_up() && host.removed_us.is_none()
+        let free =
+            |host: &&super::Host| !host.is_wanted && !host.is_up() && host.removed_us.is_none();
+        let Some(place) = self.hosts.iter().find(free).map(super::Host::index) else {
+            return false;
         };
-        let Some(place) = self.hosts.iter().find(free).map(super::Host::index) else { return false };
         if voters >= VOTERS_MAX || usize::from(node) >= self.hosts.len() {
             return false;
         }

@@ -65,6 +65,10 @@ pub struct World {
     invariants: Vec<Box<dyn Invariant>>,
     clocks_are_trusted: bool,
     unresolved: u64,
+    /// When something other than a message was last disturbed.
+    disturbed_us: u64,
+    /// Messages that were lost, doubled or late.
+    troubles: u64,
     coverage: Coverage,
     trace: Trace,
     hash: u64,
@@ -117,6 +121,8 @@ impl World {
             invariants: Vec::new(),
             clocks_are_trusted: true,
             unresolved: 0,
+            disturbed_us: 0,
+            troubles: 0,
             coverage: Coverage::default(),
             trace: Trace::new(printed),
             hash: 0,

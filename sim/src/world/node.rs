@@ -12,6 +12,7 @@ use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage};
 
 use super::clock::HostClock;
 use super::events::Event;
+use crate::faults::Fault;
 use crate::invariants::{Durable, EntrySeen, SeenOfNode};
 
 /// A node and its computer.
@@ -32,13 +33,15 @@ pub struct Host {
     pub(crate) disk_steps: u32,
     /// Damaged on purpose: it must not start.
     pub(crate) is_damaged: bool,
+    /// A write of this life landed elsewhere, or will.
+    pub(crate) is_misdirected: bool,
     pub(crate) driver: Driver,
     /// While it is paused: what waits for it.
     pub(crate) inbox: Option<VecDeque<Event>>,
     /// It led when it was paused.
     pub(crate) led_at_pause: bool,
-    /// Requests that are not answered, and their deadlines on the monotonic clock.
-    pub(crate) pending: BTreeMap<RequestId, u64>,
+    /// Requests that are not answered.
+    pub(crate) pending: BTreeMap<RequestId, Asked>,
     pub(crate) durable: Durable,
     pub(crate) seen: SeenOfNode,
     /// When it became a leader.
@@ -47,6 +50,18 @@ pub struct Host {
     pub(crate) is_wanted: bool,
     /// When it was taken out, if it was: it runs on for a while.
     pub(crate) removed_us: Option<u64>,
+}
+
+/// A request that is not answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// On the monotonic clock.
+    pub deadline_ms: u64,
+    pub patience_ms: u64,
+    pub is_read: bool,
+    pub asked_us: u64,
+    /// How many messages had been troubled before.
+    pub troubles: u64,
 }
 
 /// What the driver of a node has under way.
@@ -67,6 +82,8 @@ pub(crate) struct Driver {
 pub(crate) struct Unsynced {
     pub number: u64,
     pub batch: Batch,
+    /// What its disk was told to do wrong.
+    pub fault: Option<Fault>,
 }
 
 impl Host {
@@ -85,6 +102,7 @@ impl Host {
             slow_us: 0,
             disk_steps: 0,
             is_damaged: false,
+            is_misdirected: false,
             driver: Driver::default(),
             inbox: None,
             led_at_pause: false,
@@ -154,6 +172,7 @@ impl Host {
         self.disk = Some(MemDisk::new());
         self.storage = None;
         self.is_damaged = false;
+        self.is_misdirected = false;
         self.durable = Durable::default();
     }
 }

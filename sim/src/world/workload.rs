@@ -28,13 +28,7 @@ pub trait Workload {
     fn refuse(&mut self, node: u8, request: RequestId, context: &mut Context<'_>);
 
     /// A machine has moved. `is_new`: no machine has been there before.
-    fn progress(
-        &mut self,
-        node: u8,
-        progress: &Progress,
-        is_new: bool,
-        context: &mut Context<'_>,
-    );
+    fn progress(&mut self, node: u8, progress: &Progress, is_new: bool, context: &mut Context<'_>);
 
     /// A node has ended: its connections are broken.
     fn end_node(&mut self, node: u8, context: &mut Context<'_>);
