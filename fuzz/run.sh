@@ -29,8 +29,8 @@ count() { find "$1" -type f | wc -l; }
 for target in "$@"; do
     mkdir -p "found/$target" "artifacts/$target"
     options=(-max_total_time="$seconds" -timeout=40 -rss_limit_mb=2048 -print_final_stats=1)
-    # Scripts of some length from the start: short ones do little.
-    case $target in conditional_write | lua_*) options+=(-len_control=0 -max_len=768) ;; esac
+    # Scripts of some length from the start, short ones do little; but not longer than they are read.
+    case $target in conditional_write | lua_*) options+=(-len_control=0 -max_len=384) ;; esac
     [ ! -f "dictionaries/$target.dict" ] || options+=(-dict="dictionaries/$target.dict")
     before=$(count "artifacts/$target")
     fuzz run "$target" "found/$target" "corpus/$target" -- "${options[@]}" >"$log" 2>&1 || status=1

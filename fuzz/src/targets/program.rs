@@ -43,6 +43,10 @@ impl Program<'_> {
             15 => self.line(&["pcall(function() ", "{", " end)"]),
             16 => self.line(&["v? = coroutine.wrap(function(...) v? = ... ", "{", " end)"]),
             17 => self.line(&["v? = function(...) v? = ... ", "{", " return @ end"]),
+            // A function, not any value: no hook reaches a chain of tables that call each other.
+            18 if self.input.byte() >= 192 => {
+                self.line(&["pcall(setmetatable, v?, {__call = function(...) ", "{", " end})"]);
+            }
             18 => self.line(&["pcall(setmetatable, v?, {", "%", " = v?, ", "%", " = v?})"]),
             19 => self.line(&["xpcall(function() ", "{", " end, function(...) ", "{", " end)"]),
             20 => {
@@ -220,7 +224,6 @@ const OPERATORS: &[&str] = &[
 const METAMETHODS: &[&str] = &[
     "__index",
     "__newindex",
-    "__call",
     "__tostring",
     "__len",
     "__pairs",
