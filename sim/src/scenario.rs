@@ -180,7 +180,7 @@ impl Scenario {
             new("partitions", "nodes do not hear each other", networks, |_, _| {}),
             new("clocks", "clocks step and drift", rates(CLOCKS), with_ttl),
             new("disks", "disks fail, fill up and forget", rates(DISKS), with_small_segments),
-            new("membership", "nodes come and go for good", rates(MEMBERSHIP), with_spares),
+            new("membership", "nodes come and go for good", rates(MEMBERSHIP), with_members),
             new("laggards", "followers fall behind snapshots", rates(LAGGARDS), with_snapshots),
             new("ttl", "entries expire over changes of leader", rates(TTL), with_ttl),
             new("restarts", "nodes end again and again", rates(RESTARTS), |_, _| {}),
@@ -260,6 +260,11 @@ fn with_spares(plan: &mut Plan, rng: &mut Rng) {
     plan.nodes = plan.nodes.max(3);
     plan.spares = rng.between(2, 4);
     plan.snapshot_threshold = rng.pick(&[64, 256]);
+}
+
+fn with_members(plan: &mut Plan, rng: &mut Rng) {
+    with_spares(plan, rng);
+    plan.snapshot_threshold = rng.pick(&[8, 16, 64]);
 }
 
 fn with_snapshots(plan: &mut Plan, rng: &mut Rng) {
@@ -367,7 +372,7 @@ const TTL: &[(FaultKind, u32)] = &[
 ];
 
 const RESTARTS: &[(FaultKind, u32)] =
-    &[(F::Crash, 120_000), (F::Duplicate, 40_000), (F::Reorder, 40_000), (F::CrashInWrite, 2_000)];
+    &[(F::Crash, 90_000), (F::Duplicate, 100_000), (F::Reorder, 100_000), (F::CrashInWrite, 3_000)];
 
 const CALM: &[(FaultKind, u32)] =
     &[(F::Drop, 700), (F::Reorder, 400), (F::Transfer, 4_000), (F::SlowDisk, 4_000)];

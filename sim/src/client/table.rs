@@ -134,7 +134,7 @@ impl Cell {
         match self.ending {
             Ending::Done => match self.variant {
                 Variant::ForeignVersion => Some("no entry has a version of another epoch"),
-                Variant::OldVersion => Some("a version never comes back"),
+                Variant::OldVersion => Some("only if answers came in another order"),
                 _ => None,
             },
             Ending::Unknown => match self.method {

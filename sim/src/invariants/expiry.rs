@@ -47,6 +47,7 @@ struct Living {
     /// Terms with a leader, and quiet time, when it was written.
     leaders: usize,
     quiet_us: u64,
+    lag_us: u64,
 }
 
 /// What the bounds depend on at the time of a command.
@@ -61,6 +62,8 @@ pub(crate) struct Moment {
     pub anchor_error_us: Option<u64>,
     /// Leaders so far whose clocks were unresolved.
     pub unresolved: u64,
+    /// By how much log time may lag in the term of the command.
+    pub lag_us: u64,
 }
 
 impl Expiry {
@@ -92,6 +95,12 @@ impl Expiry {
             self.follow(event, applied.log_time, at);
         }
         Ok(is_under_other)
+    }
+
+    /// By how much log time may lag in a term without agreeing clocks, given that of the term before:
+    /// it goes on from the last log time, which was stamped a while ago.
+    pub const fn lag_us(&self, before_us: u64, now_us: u64) -> u64 {
+        before_us + UNRESOLVED_US + (now_us - self.last_us)
     }
 
     /// An entry expires; answers its deadline.
@@ -131,11 +140,9 @@ impl Expiry {
         let drift_us = (living.ttl_us.max(lived_us)) * DRIFT_PERCENT_MAX / 100;
         let is_one_leader = at.leaders == living.leaders;
         let anchors_us = 2 * anchor_error_us;
-        // A leader without agreeing clocks goes on from the last log time, which lags by the time
-        // without a leader; the next one that knows better makes up for it at once.
-        let unresolved_us = at.unresolved * UNRESOLVED_US;
-        let lag_us = if at.unresolved > 0 { unresolved_us + self.quiet_us } else { 0 };
-        let early_us = drift_us + SLACK_US + lag_us + if is_one_leader { 0 } else { anchors_us };
+        // What log time lagged at the write, the next leader that knows better makes up for at once.
+        let changes_us = if is_one_leader { 0 } else { anchors_us + living.lag_us };
+        let early_us = drift_us + SLACK_US + changes_us;
         let told = || {
             let (lived_ms, ttl_ms) = (lived_us / 1_000, living.ttl_us / 1_000);
             format!("{:?} lived {lived_ms} ms with a time to live of {ttl_ms} ms", event.key)
@@ -146,7 +153,7 @@ impl Expiry {
         let late_us = anchors_us
             + drift_us
             + (self.quiet_us - living.quiet_us)
-            + unresolved_us
+            + at.unresolved * UNRESOLVED_US
             + LATE_SLACK_US;
         if lived_us > living.ttl_us + late_us {
             return Err(NOT_LATE.broken(format!("{}; allowed: {} ms", told(), late_us / 1_000)));
@@ -162,10 +169,11 @@ impl Expiry {
             }
             Some(deadline) => {
                 let ttl_us = (deadline.0 - log_time.0) * 1_000;
-                let (written_us, leaders, quiet_us) = (at.now_us, at.leaders, self.quiet_us);
+                let (written_us, leaders, lag_us) = (at.now_us, at.leaders, at.lag_us);
+                let quiet_us = self.quiet_us;
                 let proposed_us = at.proposed_us;
                 let living =
-                    Living { deadline, ttl_us, proposed_us, written_us, leaders, quiet_us };
+                    Living { deadline, ttl_us, proposed_us, written_us, leaders, quiet_us, lag_us };
                 self.living.insert(event.key.clone(), living);
             }
         }

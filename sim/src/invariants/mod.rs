@@ -117,7 +117,7 @@ pub(crate) const READS_SERVED: Promise = Promise {
 /// Removed nodes end.
 pub(crate) const REMOVED_KNOWS: Promise = Promise {
     name: "removed knows",
-    sentence: "a node that was removed knows it, once everything was healed",
+    sentence: "a node that was removed does not take itself for a voter once everything was healed",
 };
 /// Liveness after healing.
 pub(crate) const LEADER_AFTER_HEALING: Promise = Promise {

@@ -38,7 +38,9 @@ impl World {
             return Ok(());
         }
         let subject = self.next_disk_step(index);
-        let fault = self.disk_fault(index, subject, 1);
+        let has_written =
+            std::mem::replace(&mut self.hosts[usize::from(index)].driver.has_written, true);
+        let fault = self.disk_fault(index, subject, if has_written { 1 } else { FIRST_FAULTS });
         let host = &mut self.hosts[usize::from(index)];
         let Some(persist) = take_group(&mut host.driver.waiting) else {
             host.driver.is_busy = false;
@@ -197,7 +199,7 @@ fn merge(batch: &mut Batch, next: Batch) {
 
 /// A fault of one step of a disk.
 fn draw(rates: &crate::faults::Rates, times: u32, rng: &mut Rng) -> Option<Fault> {
-    if rng.chance(rates.of(FaultKind::SyncError) * times) {
+    if rng.chance(rates.of(FaultKind::SyncError) * times.min(SNAPSHOT_FAULTS)) {
         let down_ms = rng.between(300, 3_000);
         return Some(Fault::new(FaultKind::SyncError).lasting(down_ms).on(rng.next()));
     }
@@ -234,6 +236,8 @@ pub(super) fn log_files(disk: &MemDisk) -> Vec<String> {
     names.into_iter().filter(|name| name.starts_with("log-")).collect()
 }
 
+/// The first write of a life shows what its start has left undone.
+const FIRST_FAULTS: u32 = 100;
 /// Saving a snapshot is rare, and has many steps of its own.
 const SNAPSHOT_FAULTS: u32 = 20;
 /// From a step to its write.

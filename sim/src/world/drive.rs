@@ -479,7 +479,11 @@ impl World {
         let host = &self.hosts[usize::from(index)];
         let term = host.seen.led_term;
         let node = host.node().expect("it leads");
-        if node.status().clock_unresolved {
+        let is_unresolved = node.status().clock_unresolved;
+        let before_us = self.lags_us.range(..term).next_back().map_or(0, |(_, lag_us)| *lag_us);
+        let lag_us = if is_unresolved { self.checker.expiry.lag_us(before_us, now_us) } else { 0 };
+        self.lags_us.insert(term, lag_us);
+        if is_unresolved {
             self.unresolved += 1;
             self.coverage.mark(Mark::ClockUnresolved);
         }

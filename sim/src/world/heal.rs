@@ -84,7 +84,9 @@ impl World {
             check_recomputed(node)?;
         }
         let is_unaware = |host: &&super::Host| {
-            host.removed_us.is_some() && host.node().is_some_and(|node| !node.status().is_removed)
+            let status = host.node().map(Node::status);
+            host.removed_us.is_some()
+                && status.is_some_and(|own| !own.is_removed && own.voters.contains(&own.id))
         };
         if let Some(host) = self.hosts.iter().find(is_unaware) {
             let what = format!("node {} does not\n{}", host.index, self.overview());

@@ -252,6 +252,7 @@ impl World {
             leaders: self.checker.raft.leaders_len(),
             anchor_error_us: self.clocks_are_trusted.then_some(bound_ms * 1_000),
             unresolved: self.unresolved,
+            lag_us: self.lags_us.get(&applied.term).copied().unwrap_or(u64::MAX / 4),
         }
     }
 
@@ -280,8 +281,8 @@ pub(super) fn draw_message(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
 
 /// A node ends while two configurations are in force.
 pub(super) fn draw_joint(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
-    let is_drawn = rates.of(FaultKind::Crash) > 0 && rng.chance(300_000);
-    let after_us = i64::try_from(rng.below(5_000)).expect("small");
+    let is_drawn = rates.of(FaultKind::Crash) > 0 && rng.chance(500_000);
+    let after_us = i64::try_from(rng.below(30_000)).expect("small");
     let fault = Fault::new(FaultKind::Crash).on(rng.next()).lasting(rng.between(100, 2_000));
     is_drawn.then_some(fault.by(after_us))
 }

@@ -120,9 +120,11 @@ impl World {
 
     /// Nodes that are no members any more run on for a while, and end.
     fn end_removed(&mut self) -> Result<(), Violation> {
+        let is_member = |id: RaftId| self.checker.membership.voters().any(|voter| voter == id);
         let is_over = |host: &&super::Host| {
             // Those that run when everything is healed are looked at in the end.
             !self.is_healed
+                && !is_member(host.id)
                 && host.removed_us.is_some_and(|at_us| self.now_us >= at_us + REMOVED_RUNS_US)
         };
         let over: Vec<u8> = self.hosts.iter().filter(is_over).map(super::Host::index).collect();

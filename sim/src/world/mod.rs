@@ -23,6 +23,7 @@ mod network;
 mod node;
 mod workload;
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use plimsoll::raft::{ClusterId, Identity, found};
@@ -65,6 +66,8 @@ pub struct World {
     invariants: Vec<Box<dyn Invariant>>,
     clocks_are_trusted: bool,
     unresolved: u64,
+    /// By term: by how much log time may lag.
+    lags_us: BTreeMap<u64, u64>,
     /// When something other than a message was last disturbed.
     disturbed_us: u64,
     /// Messages that were lost, doubled or late.
@@ -121,6 +124,7 @@ impl World {
             invariants: Vec::new(),
             clocks_are_trusted: true,
             unresolved: 0,
+            lags_us: BTreeMap::new(),
             disturbed_us: 0,
             troubles: 0,
             coverage: Coverage::default(),

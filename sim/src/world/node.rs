@@ -70,6 +70,8 @@ pub(crate) struct Driver {
     pub waiting: VecDeque<Persist>,
     /// A write or sync is scheduled.
     pub is_busy: bool,
+    /// Something was written in this life.
+    pub has_written: bool,
     /// What is written and not synced.
     pub unsynced: Option<Unsynced>,
     pub snapshot: Option<SnapshotJob>,
