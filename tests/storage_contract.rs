@@ -192,11 +192,11 @@ fn of_what_is_not_synced_the_disk_loses_any_part() {
         )
     });
     let expected = [[1; 512], [1; 512], [2; 512], [3; 512]].concat();
-    assert_eq!(image.read("a").unwrap(), expected);
+    assert_eq!(image.read("a").unwrap().to_vec(), expected);
     // The length alone.
     disk.crash(|unsynced| matches!(unsynced, Unsynced::Length { .. }));
     let expected = [[1; 512], [1; 512], [1; 512], [0; 512], [0; 512]].concat();
-    assert_eq!(disk.read("a").unwrap(), expected);
+    assert_eq!(disk.read("a").unwrap().to_vec(), expected);
 }
 
 #[test]
@@ -213,14 +213,14 @@ fn names_survive_apart_from_contents_and_from_each_other() {
 
     let mut lost = disk.clone();
     lost.lose_unsynced();
-    assert_eq!(lost.read("old").unwrap(), b"old");
+    assert_eq!(lost.read("old").unwrap().to_vec(), b"old");
     assert_eq!(lost.names().unwrap(), ["new", "old"]);
     assert_eq!(lost.durable_digest(), digest);
 
     disk.crash(|unsynced| matches!(unsynced, Unsynced::Name { .. }));
-    assert_eq!(disk.read("old").unwrap(), b"new");
+    assert_eq!(disk.read("old").unwrap().to_vec(), b"new");
     assert_eq!(disk.names().unwrap(), ["old", "other"]);
-    assert_eq!(disk.read("other").unwrap(), b"");
+    assert_eq!(disk.read("other").unwrap().to_vec(), b"");
     assert_ne!(disk.durable_digest(), digest);
 }
 
@@ -234,14 +234,14 @@ fn a_sync_after_one_that_failed_proves_nothing() {
     disk.sync("a").unwrap();
     let mut kept = disk.clone();
     kept.crash(|_| true);
-    assert_eq!(kept.read("a").unwrap(), b"a");
+    assert_eq!(kept.read("a").unwrap().to_vec(), b"a");
     disk.lose_unsynced();
-    assert_eq!(disk.read("a").unwrap(), b"");
+    assert_eq!(disk.read("a").unwrap().to_vec(), b"");
     // After the crash the disk is as good as new.
     disk.write("a", 0, b"b").unwrap();
     disk.sync("a").unwrap();
     disk.lose_unsynced();
-    assert_eq!(disk.read("a").unwrap(), b"b");
+    assert_eq!(disk.read("a").unwrap().to_vec(), b"b");
 }
 
 #[test]
@@ -249,19 +249,19 @@ fn faults_do_what_they_say_and_are_counted() {
     let mut disk = MemDisk::new();
     disk.fail_next_write();
     assert_eq!(disk.write("a", 0, &[1; 2_048]).unwrap_err().kind, DiskErrorKind::Failed);
-    assert_eq!(disk.read("a").unwrap(), [1; 1_024]);
+    assert_eq!(disk.read("a").unwrap().to_vec(), [1; 1_024]);
     disk.set_capacity(Some(2_048));
     assert_eq!(disk.write("a", 0, &[1; 2_049]).unwrap_err().kind, DiskErrorKind::Full);
     disk.write("a", 0, &[1; 2_048]).unwrap();
     disk.misdirect_next_write(1_024);
     disk.write("a", 0, &[7]).unwrap();
-    assert_eq!(disk.read("a").unwrap()[1_024], 7);
+    assert_eq!(disk.read("a").unwrap().to_vec()[1_024], 7);
     assert_eq!((disk.operations(), disk.bytes()), (4, 2_048));
     disk.stop_after(5);
     disk.sync("a").unwrap();
     assert_eq!(disk.sync("a").unwrap_err().kind, DiskErrorKind::Failed);
     assert!(disk.corrupt("a", 1, 1) && !disk.corrupt("a", 9, 1) && !disk.corrupt("b", 0, 1));
-    assert_eq!(disk.read("a").unwrap()[768], 0);
+    assert_eq!(disk.read("a").unwrap().to_vec()[768], 0);
 }
 
 #[test]
@@ -273,10 +273,10 @@ fn corruption_lasts_whether_or_not_unsynced_writes_do() {
     disk.write("a", 1, &[2; 2]).unwrap();
     disk.write("a", 2, &[4; 4]).unwrap();
     assert!(disk.corrupt_byte("a", 2, 16) && disk.corrupt_byte("a", 5, 16));
-    assert_eq!(disk.read("a").unwrap(), [1, 2, 4 + 16, 4, 4, 4 + 16]);
+    assert_eq!(disk.read("a").unwrap().to_vec(), [1, 2, 4 + 16, 4, 4, 4 + 16]);
     let mut kept = disk.clone();
     kept.crash(|_| true);
-    assert_eq!(kept.read("a").unwrap(), [1, 2, 4 + 16, 4, 4, 4 + 16]);
+    assert_eq!(kept.read("a").unwrap().to_vec(), [1, 2, 4 + 16, 4, 4, 4 + 16]);
     disk.lose_unsynced();
-    assert_eq!(disk.read("a").unwrap(), [1, 1, 1 + 16, 1]);
+    assert_eq!(disk.read("a").unwrap().to_vec(), [1, 1, 1 + 16, 1]);
 }

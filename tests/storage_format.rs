@@ -62,7 +62,7 @@ fn golden_bytes() {
     let names = disk.names().unwrap();
     assert_eq!(names.len(), 4, "{names:?}");
     for name in names {
-        let dump = dump(&name, &disk.read(&name).unwrap());
+        let dump = dump(&name, &disk.read(&name).unwrap().to_vec());
         assert!(PAGE.contains(&dump), "the page does not show\n{dump}");
     }
 }
@@ -111,7 +111,7 @@ fn the_table_of_sectors_tells_every_byte_of_a_segment() {
     // Each row: segment, batch, first, last, used.
     let mut rows = Vec::new();
     for name in disk.names().unwrap().iter().filter(|name| name.starts_with("log-")) {
-        let bytes = disk.read(name).unwrap();
+        let bytes = disk.read(name).unwrap().to_vec();
         for (place, bytes) in bytes.chunks(SECTOR_BYTES).enumerate() {
             let sector = Sector { bytes, fields: fields("sector") };
             if bytes.iter().all(|byte| *byte == 0) {
@@ -150,7 +150,7 @@ fn the_table_of_blobs_tells_every_byte_of_one() {
         ("identity", b"PLIMIDN", [0, 0], &b"member 1"[..]),
         ("snapshot-0000000000000001", b"PLIMSNP", [1, 1], b"state"),
     ] {
-        let bytes = disk.read(name).unwrap();
+        let bytes = disk.read(name).unwrap().to_vec();
         let field = |name: &str| {
             let (offset, length) = fields[name];
             &bytes[offset..offset + length.unwrap()]
@@ -171,7 +171,7 @@ fn another_version_is_refused_by_name() {
     let disk = example();
     let (version_at, _) = fields("sector")["format"];
     for name in disk.names().unwrap() {
-        let mut bytes = disk.read(&name).unwrap();
+        let mut bytes = disk.read(&name).unwrap().to_vec();
         if name.starts_with("log-") {
             let sector = &mut bytes[SECTOR_BYTES..2 * SECTOR_BYTES];
             sector[version_at] = 2;

@@ -83,7 +83,7 @@ pub(super) fn load<D: Disk>(
     kind: Kind,
     name: &str,
 ) -> Result<(Position, Bytes), StorageError> {
-    let bytes = Bytes::from(disk.read(name)?);
+    let bytes = disk.read(name)?;
     if bytes.starts_with(kind.magic()) && bytes.get(7).is_some_and(|v| *v != FORMAT_VERSION) {
         return Err(StorageError::Version { file: name.to_owned(), version: bytes[7] });
     }

@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 /// The unit that a disk writes wholly or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
@@ -24,7 +26,7 @@ pub trait Disk {
     ///
     /// # Errors
     /// If there is no such file, or it can't be read.
-    fn read(&self, name: &str) -> Result<Vec<u8>, DiskError>;
+    fn read(&self, name: &str) -> Result<Bytes, DiskError>;
 
     /// Writes bytes at an offset. The file is created where there is none, and filled up with zeros
     /// where it is shorter than the offset.
@@ -65,7 +67,7 @@ impl<D: Disk> Disk for &mut D {
         (**self).names()
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
+    fn read(&self, name: &str) -> Result<Bytes, DiskError> {
         (**self).read(name)
     }
 

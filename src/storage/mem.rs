@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::disk::{Disk, DiskError, DiskErrorKind, SECTOR_BYTES};
@@ -71,6 +72,15 @@ struct File {
     replaced: Vec<u8>,
     /// A sync failed since the last crash.
     is_doubtful: bool,
+}
+
+/// What a file held when it was read.
+struct Contents(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Contents {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// What it takes to undo a write, beside the bytes that it replaced.
@@ -255,8 +265,8 @@ impl Disk for MemDisk {
         Ok(self.names.keys().cloned().collect())
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
-        Ok(Vec::clone(&self.files[&self.find(name)?].bytes))
+    fn read(&self, name: &str) -> Result<Bytes, DiskError> {
+        Ok(Bytes::from_owner(Contents(Arc::clone(&self.files[&self.find(name)?].bytes))))
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

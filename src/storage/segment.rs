@@ -40,7 +40,7 @@ pub(super) struct Head {
 #[derive(Debug)]
 pub(super) struct Image {
     pub number: u64,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 /// How the batches of a segment end.
@@ -100,7 +100,7 @@ impl Head {
 }
 
 impl Image {
-    pub const fn new(number: u64, bytes: Vec<u8>) -> Self {
+    pub const fn new(number: u64, bytes: Bytes) -> Self {
         Self { number, bytes }
     }
 

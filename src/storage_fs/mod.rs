@@ -14,6 +14,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use crate::storage::{Disk, DiskError, DiskErrorKind};
 
 /// A folder of real files.
@@ -70,9 +72,9 @@ impl Disk for FsDisk {
         Ok(names)
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>, DiskError> {
+    fn read(&self, name: &str) -> Result<Bytes, DiskError> {
         let path = self.path(name);
-        fs::read(&path).map_err(|error| failure("reading", &path, &error))
+        fs::read(&path).map(Bytes::from).map_err(|error| failure("reading", &path, &error))
     }
 
     fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {

@@ -422,7 +422,7 @@ pub fn corrupt_everywhere(seed: u64) -> usize {
         if name.starts_with("snapshot-") && Some(&name) != newest.as_ref() {
             continue;
         }
-        let bytes = disk.read(&name).unwrap();
+        let bytes = disk.read(&name).unwrap().to_vec();
         for sector in 0..bytes.len().div_ceil(SECTOR_BYTES) {
             let range = sector * SECTOR_BYTES..bytes.len().min((sector + 1) * SECTOR_BYTES);
             let is_last = name.starts_with("log-") && is_in_last_batch(&disk, &name, sector);
@@ -436,7 +436,7 @@ pub fn corrupt_everywhere(seed: u64) -> usize {
                     let at = range.start + (seed as usize * 37 + sector) % range.len();
                     assert!(damaged.corrupt_byte(&name, at, 1 << (seed % 8)));
                 }
-                let is_changed = damaged.read(&name).unwrap() != bytes;
+                let is_changed = damaged.read(&name).unwrap().to_vec() != bytes;
                 if !is_changed || zeroed && is_last {
                     continue;
                 }
@@ -457,7 +457,7 @@ fn is_in_last_batch(disk: &MemDisk, name: &str, sector: usize) -> bool {
         u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
     };
     let last = disk.names().unwrap().into_iter().rfind(|name| name.starts_with("log-")).unwrap();
-    let bytes = disk.read(&last).unwrap();
+    let bytes = disk.read(&last).unwrap().to_vec();
     let highest = (1..bytes.len() / SECTOR_BYTES).map(|sector| batch(&bytes, sector)).max();
     name == last && sector > 0 && Some(batch(&bytes, sector)) == highest
 }

@@ -370,7 +370,7 @@ fn damageable(disk: &MemDisk) -> Vec<(String, usize)> {
     let mut places: Vec<(String, usize)> = Vec::new();
     for name in super::disk::log_files(disk) {
         let bytes = disk.read(&name).unwrap_or_default();
-        let is_written = |sector: &[u8]| sector.iter().any(|byte| *byte != 0);
+        let is_written = |sector: &[u8]| sector != [0; SECTOR_BYTES];
         let sectors = bytes.chunks(SECTOR_BYTES).enumerate().filter(|(_, s)| is_written(s));
         places.extend(sectors.map(|(sector, _)| (name.clone(), sector)));
     }
