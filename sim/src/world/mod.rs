@@ -150,9 +150,10 @@ impl World {
         let members: Vec<_> = self.hosts[..founders].iter().map(Host::member).collect();
         let epoch = mix(self.cluster.0);
         let snapshot = found(self.cluster, epoch, &members);
+        let options = self.plan.storage_options();
         for host in &mut self.hosts[..founders] {
             let identity = Identity { cluster: Some(self.cluster), ..Identity::new(host.id) };
-            host.found(&identity, &snapshot);
+            host.found(options, &identity, &snapshot);
             host.is_wanted = true;
             // Nobody's ticks fall together.
             let at_us = u64::from(host.index) * 7_919;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use plimsoll::raft::{Identity, Member, Node, Now, Persist, RaftId, RequestId, SnapshotJob};
-use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage};
+use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage, StorageOptions};
 
 use super::clock::HostClock;
 use super::events::Event;
@@ -159,9 +159,13 @@ impl Host {
     }
 
     /// Prepares the disk of a founder.
-    pub(crate) fn found(&mut self, identity: &Identity, snapshot: &(SnapshotMeta, Bytes)) {
+    pub(crate) fn found(
+        &mut self,
+        options: StorageOptions,
+        identity: &Identity,
+        snapshot: &(SnapshotMeta, Bytes),
+    ) {
         let disk = self.disk.take().expect("it has not run");
-        let options = plimsoll::storage::StorageOptions::default();
         let (mut storage, _) = Storage::open(disk, options).expect("the disk is empty");
         storage.save_snapshot(snapshot.0, &snapshot.1).expect("the disk is sound");
         storage.save_identity(&identity.encode()).expect("the disk is sound");
