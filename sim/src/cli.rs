@@ -24,15 +24,15 @@ use crate::trace::Filter;
 use output::Totals;
 
 /// Runs whole clusters in one thread, with every fault there is, and checks every promise.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "cargo sim")]
 pub(crate) struct Args {
     /// Run this one seed.
     #[arg(long, conflicts_with_all = ["seeds", "replay"])]
     seed: Option<u64>,
-    /// Run so many seeds.
-    #[arg(long, default_value_t = 20)]
-    seeds: u64,
+    /// Run so many seeds: 20 if not given; with --mutants at most 3,000 for each.
+    #[arg(long)]
+    seeds: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     start: u64,
@@ -136,7 +136,7 @@ fn run(args: &Args) -> Result<bool, String> {
 /// The n-th job: scenarios take turns by seed, so that a seed says which one it is.
 fn job_of(args: &Args, scenarios: &[Scenario], n: u64) -> Option<Job> {
     let seed = args.seed.unwrap_or(args.start) + n;
-    let count = if args.seed.is_some() { 1 } else { args.seeds };
+    let count = if args.seed.is_some() { 1 } else { args.seeds.unwrap_or(SEEDS) };
     let has_time = args.duration.is_some() && args.seed.is_none();
     let turn = usize::try_from(seed % scenarios.len() as u64).expect("few scenarios");
     let scenario = scenarios[turn].clone();
@@ -191,6 +191,9 @@ fn list() {
         println!("  {:<24} {}", promise.name, promise.sentence);
     }
 }
+
+/// Seeds, unless it is said how many.
+const SEEDS: u64 = 20;
 
 /// `90s`, `10m`, `2h`.
 fn parse_duration(text: &str) -> Result<Duration, String> {

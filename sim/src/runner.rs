@@ -47,7 +47,7 @@ impl Job {
                 let rates = scenario.rates.swarm(&mut Rng::of(*seed, RATES));
                 Deviations::Drawn(*seed, rates)
             }
-            Self::Schedule(schedule) => Deviations::Recorded(schedule.clone()),
+            Self::Schedule(schedule) => Deviations::Recorded(Box::new(schedule.clone())),
         }
     }
 }

@@ -371,8 +371,13 @@ const TTL: &[(FaultKind, u32)] = &[
     (F::ClockDrift, 8_000),
 ];
 
-const RESTARTS: &[(FaultKind, u32)] =
-    &[(F::Crash, 90_000), (F::Duplicate, 100_000), (F::Reorder, 100_000), (F::CrashInWrite, 3_000)];
+const RESTARTS: &[(FaultKind, u32)] = &[
+    (F::Crash, 90_000),
+    (F::Drop, 80_000),
+    (F::Duplicate, 150_000),
+    (F::Reorder, 100_000),
+    (F::CrashInWrite, 3_000),
+];
 
 const CALM: &[(FaultKind, u32)] =
     &[(F::Drop, 700), (F::Reorder, 400), (F::Transfer, 4_000), (F::SlowDisk, 4_000)];

@@ -30,11 +30,11 @@ fn no_schedule_of_the_corpus_breaks_a_promise_again() {
 }
 
 #[test]
-fn a_seed_of_each_scenario_is_well_and_its_schedule_is_the_same_run() {
-    for scenario in Scenario::all() {
-        let name = scenario.name;
+fn a_seed_and_the_schedule_that_it_records_are_the_same_run() {
+    for name in ["everything", "membership", "disks", "restarts", "lost-majority"] {
+        let scenario = Scenario::named(name).unwrap();
         let job = Job::Seed { scenario, seed: 7, nodes: Some(3) };
-        let drawn = run(&job, &Manner { is_repeated: true, ..Manner::default() });
+        let drawn = run(&job, &Manner::default());
         let summary = drawn.result.unwrap_or_else(|violation| panic!("{name}: {violation}"));
         assert!(summary.operations > 2_500, "{name}: {summary:?}");
         let text = drawn.schedule.to_string();

@@ -26,6 +26,8 @@ pub(super) fn run_again() -> ExitCode {
 
 /// Tries every mutant with up to so many seeds; answers whether all were caught.
 pub(super) fn table(args: &Args, scenarios: &[Scenario]) -> Result<bool, String> {
+    let seeds = args.seeds.unwrap_or(SEEDS_OF_MUTANT);
+    let args = Args { seeds: Some(seeds), ..args.clone() };
     let mut are_caught = true;
     println!("| mutant | seeds to catch | broken promise |\n|---|---|---|");
     for name in names() {
@@ -34,21 +36,24 @@ pub(super) fn table(args: &Args, scenarios: &[Scenario]) -> Result<bool, String>
             continue;
         }
         let manner = Manner { mutant: Some(name.to_owned()), ..Manner::default() };
-        let caught = (0..args.seeds).find_map(|n| {
-            let report = runner::run(&job_of(args, scenarios, n)?, &manner);
+        let caught = (0..seeds).find_map(|n| {
+            let report = runner::run(&job_of(&args, scenarios, n)?, &manner);
             let promise = report.result.as_ref().err().map_or("", |violation| violation.name);
             is_caught(&report).then_some((n + 1, promise))
         });
         match caught {
             Some((seeds, promise)) => println!("| {name} | {seeds} | {promise} |"),
             None => {
-                println!("| {name} | not within {} | |", args.seeds);
+                println!("| {name} | not within {seeds} | |");
                 are_caught = false;
             }
         }
     }
     Ok(are_caught)
 }
+
+/// Seeds after which a mutant counts as not caught.
+const SEEDS_OF_MUTANT: u64 = 3_000;
 
 /// Mutants that no run of clients on a cluster can show, and why. Other suites catch them.
 const NOT_SHOWN: &[(&str, &str)] = &[
@@ -59,6 +64,10 @@ const NOT_SHOWN: &[(&str, &str)] = &[
     ("log time goes back", "a leader never stamps before the log time"),
     ("missing batch is not noticed", "a hole is seen by what stands behind it"),
     ("purge takes its own revision", "these stores have no size that they could reach"),
+    (
+        "read context restarts",
+        "it takes a drop, a late answer and two ends; a golden script has them",
+    ),
     ("sequence numbers have no upper end", "a client never has a thousand writes under way"),
     ("snapshot is not compared with its digest", "checksums keep damaged snapshots out before"),
 ];

@@ -443,7 +443,7 @@ impl Clients {
             return self.hold(attempt, context);
         }
         // Without effect: some clients try again, under the same identity.
-        if is_write && attempt.sent < 2 && attempt.call % 2 == 0 && !self.is_healed {
+        if is_write && attempt.sent < 2 && attempt.call.is_multiple_of(2) && !self.is_healed {
             return self.later(attempt, context);
         }
         self.end(&attempt, answers::failed(kind), Ending::Failed(kind), context);

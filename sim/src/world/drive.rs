@@ -35,7 +35,7 @@ impl World {
         let before = disk.clone();
         let opened = Storage::open(disk, self.plan.storage_options());
         match opened {
-            Ok(_) if host.is_damaged => return Err(damage_was_opened(index)),
+            Ok(_) if host.is_damaged => Err(damage_was_opened(index)),
             Ok((storage, recovered)) => self.start_on(index, storage, recovered),
             Err(why) => {
                 host.disk = Some(before);
@@ -518,7 +518,8 @@ impl World {
         if self.network.is_cut(from, to) {
             return;
         }
-        let Some(envelope) = self.network.hold(from, to, Box::new(envelope)) else { return };
+        let Some(envelope) = self.network.hold(from, to, envelope) else { return };
+        let envelope = Box::new(envelope);
         let rates = &self.rates;
         let deviation = if self.is_healed {
             None

@@ -18,7 +18,7 @@ impl World {
         self.is_healed = true;
         self.note(None, What::Word("everything is healed"), 5);
         for envelope in self.network.heal() {
-            self.queue.push(self.now_us + 1, Event::Deliver(envelope));
+            self.queue.push(self.now_us + 1, Event::Deliver(Box::new(envelope)));
         }
         for index in 0..u8::try_from(self.hosts.len()).expect("few nodes") {
             self.free_disk(index);

@@ -107,7 +107,7 @@ impl World {
             Undo::Slow { links, by_us } => self.network.unslow(links, by_us),
             Undo::Clog { links } => {
                 for envelope in self.network.unclog(links) {
-                    self.queue.push(self.now_us + 1, Event::Deliver(envelope));
+                    self.queue.push(self.now_us + 1, Event::Deliver(Box::new(envelope)));
                 }
             }
             Undo::DiskFull { host } => self.free_disk(host),

@@ -85,7 +85,7 @@ pub enum Deviations {
     /// They are drawn, from a seed, so often.
     Drawn(u64, Rates),
     /// They are those of a schedule.
-    Recorded(Schedule),
+    Recorded(Box<Schedule>),
 }
 
 impl World {

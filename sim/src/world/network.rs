@@ -24,7 +24,7 @@ struct Link {
     /// How many faults hold its messages at present.
     clogs: u32,
     slow_us: u64,
-    held: VecDeque<Box<Envelope>>,
+    held: VecDeque<Envelope>,
 }
 
 impl Network {
@@ -50,7 +50,7 @@ impl Network {
     }
 
     /// Holds a message if the link is clogged; else gives it back.
-    pub fn hold(&mut self, from: u8, to: u8, envelope: Box<Envelope>) -> Option<Box<Envelope>> {
+    pub fn hold(&mut self, from: u8, to: u8, envelope: Envelope) -> Option<Envelope> {
         let link = self.link(from, to);
         if link.clogs == 0 {
             return Some(envelope);
@@ -85,7 +85,7 @@ impl Network {
     }
 
     /// Ends a clog: what was held comes out, unless another clog holds it.
-    pub fn unclog(&mut self, links: u64) -> Vec<Box<Envelope>> {
+    pub fn unclog(&mut self, links: u64) -> Vec<Envelope> {
         let mut released = Vec::new();
         self.each(links, |link| {
             link.clogs = link.clogs.saturating_sub(1);
@@ -105,7 +105,7 @@ impl Network {
     }
 
     /// Ends all troubles; what was held comes out.
-    pub fn heal(&mut self) -> Vec<Box<Envelope>> {
+    pub fn heal(&mut self) -> Vec<Envelope> {
         let mut released = Vec::new();
         for link in &mut self.links {
             (link.cuts, link.clogs, link.slow_us) = (0, 0, 0);

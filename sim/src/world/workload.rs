@@ -25,23 +25,33 @@ pub trait Workload {
     fn respond(&mut self, node: u8, response: Response, context: &mut Context<'_>);
 
     /// A node is not there: a request was not taken.
-    fn refuse(&mut self, node: u8, request: RequestId, context: &mut Context<'_>);
+    fn refuse(&mut self, node: u8, request: RequestId, context: &mut Context<'_>) {
+        let _ = (node, request, context);
+    }
 
     /// A machine has moved. `is_new`: no machine has been there before.
-    fn progress(&mut self, node: u8, progress: &Progress, is_new: bool, context: &mut Context<'_>);
+    fn progress(&mut self, node: u8, progress: &Progress, is_new: bool, context: &mut Context<'_>) {
+        let _ = (node, progress, is_new, context);
+    }
 
     /// A node has ended: its connections are broken.
-    fn end_node(&mut self, node: u8, context: &mut Context<'_>);
+    fn end_node(&mut self, node: u8, context: &mut Context<'_>) {
+        let _ = (node, context);
+    }
 
     /// Everything was healed: nothing new is to be begun.
     fn heal(&mut self, context: &mut Context<'_>);
 
     /// How much is begun and not ended.
-    fn pending(&self) -> usize;
+    fn pending(&self) -> usize {
+        0
+    }
 
     /// A cluster goes on from one machine after a majority was lost: what was applied only now, and
     /// where and when the new epoch begins.
-    fn recover(&mut self, applied: &[Applied], label: Label, context: &mut Context<'_>);
+    fn recover(&mut self, applied: &[Applied], label: Label, context: &mut Context<'_>) {
+        let _ = (applied, label, context);
+    }
 
     /// The run is over: what is there to be said about it.
     ///
