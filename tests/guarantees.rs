@@ -36,6 +36,7 @@ fn every_claim_names_its_checks() {
 fn every_check_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mutants = fs::read_to_string(root.join("src/mutant.rs")).unwrap();
+    let scenarios = fs::read_to_string(root.join("sim/src/scenario.rs")).unwrap();
     let mut missing = Vec::new();
     for (claim, checks) in claims() {
         for check in checks {
@@ -43,6 +44,8 @@ fn every_check_exists() {
                 mutants.contains(&format!("\"{mutant}\""))
             } else if let Some(target) = check.strip_prefix("fuzz: ") {
                 root.join("fuzz/fuzz_targets").join(format!("{target}.rs")).exists()
+            } else if let Some(scenario) = check.strip_prefix("scenario: ") {
+                scenarios.contains(&format!("new(\"{scenario}\","))
             } else if let Some((path, function)) = check.split_once("::") {
                 fs::read_to_string(root.join(path))
                     .is_ok_and(|text| text.contains(&format!("fn {function}(")))

@@ -62,7 +62,7 @@ fn golden_bytes() {
     let names = disk.names().unwrap();
     assert_eq!(names.len(), 4, "{names:?}");
     for name in names {
-        let dump = dump(&name, &disk.read(&name).unwrap().to_vec());
+        let dump = dump(&name, &disk.read(&name).unwrap());
         assert!(PAGE.contains(&dump), "the page does not show\n{dump}");
     }
 }
