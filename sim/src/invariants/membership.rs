@@ -83,6 +83,11 @@ impl Membership {
         self.newest.as_ref().is_some_and(|(_, voters)| !voters.outgoing.is_empty())
     }
 
+    /// Where the newest configuration came into force.
+    pub fn since(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |(index, _)| *index)
+    }
+
     /// The voters of the newest configuration.
     pub fn voters(&self) -> impl Iterator<Item = RaftId> {
         let newest = self.newest.iter();

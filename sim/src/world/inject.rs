@@ -164,7 +164,8 @@ impl World {
     }
 
     /// Whether a node's disk may be lost or damaged: every configuration in force, and the one that
-    /// was applied last, must keep a majority of intact disks.
+    /// was applied last, must keep a majority of intact disks. Who has not applied the last one yet
+    /// still goes by the one before, which may need the very node: all others must have.
     fn may_lose(&self, node: u8) -> bool {
         let lost = self.hosts[usize::from(node)].id;
         let is_intact = |id| {
@@ -172,7 +173,13 @@ impl World {
             id != lost && host.is_some_and(|host| !host.is_damaged && !host.is_misdirected)
         };
         let is_member = self.checker.membership.voters().any(|id| id == lost);
+        let since = self.checker.membership.since();
+        let knows = |id| {
+            let host = self.place_of(id);
+            host.and_then(|host| host.node()).is_some_and(|node| node.applied() >= since)
+        };
         is_member
+            && self.checker.membership.voters().filter(|id| *id != lost).all(knows)
             && !self.checker.membership.is_joint()
             && self.checker.membership.is_quorum(is_intact)
             && self.checker.membership.voters().filter(|id| *id != lost).all(is_intact)
