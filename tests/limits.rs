@@ -19,6 +19,12 @@ macro_rules! constants {
 }
 
 fn constants() -> BTreeMap<&'static str, u128> {
+    let mut all = constants_of_stores();
+    all.extend(constants_of_members_and_tools());
+    all
+}
+
+fn constants_of_stores() -> BTreeMap<&'static str, u128> {
     constants![
         KEY_BYTES_MAX,
         VALUE_BYTES_MAX,
@@ -68,6 +74,11 @@ fn constants() -> BTreeMap<&'static str, u128> {
         SANDBOX_PATTERN_BYTES_MAX,
         SANDBOX_FORMAT_ARGUMENTS_MAX,
         SANDBOX_DATE_FORMAT_BYTES_MAX,
+    ]
+}
+
+fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
+    constants![
         RAFT_REQUESTS_MAX,
         RAFT_PERSISTS_MAX,
         RAFT_MESSAGE_BYTES_MAX,
