@@ -1,6 +1,6 @@
 //! What must be true after every step, each promise in one sentence and one small function.
 //!
-//! The world tells the [`Checker`] what a step touched (an entry was written, a command was applied, a
+//! The world tells the `Checker` what a step touched (an entry was written, a command was applied, a
 //! message left), and only that is looked at: checking costs less than what is checked. The checks
 //! share nothing with the engine but its vocabulary; what they know, they have seen from outside.
 //!
