@@ -79,7 +79,7 @@ fn samples() -> BTreeMap<&'static str, Vec<u8>> {
     let (of_command, of_change) = contexts();
     samples.insert("entry: context", of_command);
     samples.insert("change: context", of_change);
-    let (_, snapshot) = found(ClusterId(0xc3), 0xe, &[named_member()]);
+    let (_, snapshot) = found(ClusterId(0xc3), 0xe, UnixMillis(0x7f), &[named_member()]);
     samples.insert("snapshot", snapshot.to_vec());
     let identity =
         Identity { start: 2, cluster: Some(ClusterId(0xc3)), ..Identity::new(RaftId(0xa1)) };

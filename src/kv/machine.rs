@@ -67,10 +67,16 @@ impl StateMachine {
     /// other machine.
     #[must_use]
     pub fn new(epoch: u64) -> Self {
+        Self::beginning(epoch, UnixMillis::default())
+    }
+
+    /// An empty machine whose log time begins at an instant.
+    #[must_use]
+    pub fn beginning(epoch: u64, log_time: UnixMillis) -> Self {
         Self {
             epoch,
             revision: 0,
-            log_time: UnixMillis::default(),
+            log_time,
             entries: Entries::default(),
             sessions: Sessions::default(),
             history: History::default(),

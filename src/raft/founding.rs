@@ -7,6 +7,9 @@
 //! node has heard the same pledge from every founder, the cluster is founded: all of them start from
 //! the same first snapshot.
 //!
+//! Its log time begins at the median of what the founders' clocks showed when the pledge was made:
+//! right while fewer than half of them are wrong, whether or not the first leader can tell.
+//!
 //! Safety: a founder has pledged to one list only, and a list needs all of its founders, so no two
 //! clusters are founded with a common founder. A node never pledges while a node that it can reach
 //! names a cluster: it is to join that one.
@@ -29,6 +32,7 @@ use super::identity::{Identity, Pledge};
 use super::message::Member;
 use super::state::found;
 use super::{ClusterId, Now, RaftId};
+use crate::clock::UnixMillis;
 use crate::limits::RAFT_FOUNDERS_MAX;
 use crate::storage::SnapshotMeta;
 
@@ -63,6 +67,8 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// Its durable pledge.
     pub pledge: Option<Pledge>,
+    /// Its wall clock when it said so.
+    pub wall: UnixMillis,
 }
 
 /// How far the founding has come.
@@ -131,8 +137,8 @@ impl Founding {
     /// Lets time pass: says hello to everyone, and looks who is there.
     pub fn handle_tick(&mut self, now: Now) {
         self.consider(now);
-        let hello =
-            Hello { member: self.own.clone(), cluster: None, pledge: self.identity.pledge.clone() };
+        let (member, pledge) = (self.own.clone(), self.identity.pledge.clone());
+        let hello = Hello { member, cluster: None, pledge, wall: now.wall };
         for peer in self.peers.values() {
             self.transmits.push_back((peer.member.clone(), hello.clone()));
         }
@@ -163,7 +169,7 @@ impl Founding {
         if self.agreed(pledge) < pledge.founders.len() && self.founded_elsewhere(pledge).is_none() {
             return None;
         }
-        let (meta, bytes) = found(pledge.cluster, pledge.epoch, &pledge.founders);
+        let (meta, bytes) = found(pledge.cluster, pledge.epoch, pledge.at, &pledge.founders);
         let identity =
             Identity { cluster: Some(pledge.cluster), pledge: None, ..self.identity.clone() };
         Some((identity, meta, bytes))
@@ -212,20 +218,29 @@ impl Founding {
         founders.sort_unstable();
         let comes_first = founders.first() == Some(&self.own);
         let (cluster, epoch) = self.drawn;
-        (comes_first && founders.len() == self.expected).then_some(Pledge {
-            cluster,
-            epoch,
-            founders,
-        })
+        let at = self.median_clock(now);
+        let pledge = Pledge { cluster, epoch, at, founders };
+        (comes_first && pledge.founders.len() == self.expected).then_some(pledge)
+    }
+
+    /// The median of the clocks of everyone that is there; of two middle ones the lower.
+    fn median_clock(&self, now: Now) -> UnixMillis {
+        let others = self
+            .in_sight_heard(now)
+            .map(|(heard_ms, hello)| hello.wall.after(now.monotonic_ms.saturating_sub(*heard_ms)));
+        let mut clocks: Vec<_> = others.chain([now.wall]).collect();
+        clocks.sort_unstable();
+        clocks[(clocks.len() - 1) / 2]
+    }
+
+    fn in_sight_heard(&self, now: Now) -> impl Iterator<Item = &(u64, Hello)> {
+        let oldest_ms = now.monotonic_ms.saturating_sub(self.patience_ms);
+        let heard = self.peers.values().filter_map(|peer| peer.heard.as_ref());
+        heard.filter(move |(heard_ms, _)| *heard_ms >= oldest_ms)
     }
 
     fn in_sight_hellos(&self, now: Now) -> impl Iterator<Item = &Hello> {
-        let oldest_ms = now.monotonic_ms.saturating_sub(self.patience_ms);
-        self.peers
-            .values()
-            .filter_map(|peer| peer.heard.as_ref())
-            .filter(move |(at_ms, _)| *at_ms >= oldest_ms)
-            .map(|(_, hello)| hello)
+        self.in_sight_heard(now).map(|(_, hello)| hello)
     }
 
     /// Everyone that is there, this node included.
@@ -264,7 +279,6 @@ impl Founding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::UnixMillis;
 
     const PATIENCE_MS: u64 = 1_000;
 
@@ -381,11 +395,39 @@ mod tests {
     }
 
     #[test]
+    fn log_time_begins_at_the_median_of_the_founders_clocks() {
+        let mut node =
+            Founding::new(member(1), Identity::new(RaftId(1)), 4, (ClusterId(7), 8), PATIENCE_MS);
+        for (number, wall) in [(2, 4_000), (3, 1_000_000), (4, 0)] {
+            let hello = Hello {
+                member: member(number),
+                cluster: None,
+                pledge: None,
+                wall: UnixMillis(wall),
+            };
+            node.handle_hello(hello, Now { monotonic_ms: 500, wall: UnixMillis(4_400) });
+        }
+        let pledge = node.poll_save().unwrap().pledge.unwrap();
+        assert_eq!((pledge.at, pledge.founders.len()), (UnixMillis(4_000), 4));
+        // Half a second after it was heard, the clock of n2 shows half a second more.
+        let mut late =
+            Founding::new(member(1), Identity::new(RaftId(1)), 2, (ClusterId(7), 8), PATIENCE_MS);
+        let wall = UnixMillis(4_000);
+        let hello = Hello { member: member(2), cluster: None, pledge: None, wall };
+        late.peers.insert(RaftId(2), Peer { member: member(2), heard: Some((0, hello)) });
+        late.handle_tick(Now { monotonic_ms: 500, wall: UnixMillis(9_000) });
+        assert_eq!(late.poll_save().unwrap().pledge.unwrap().at, UnixMillis(4_500));
+    }
+
+    #[test]
     fn a_node_that_sees_a_cluster_joins_it_instead() {
         let mut node =
             Founding::new(member(1), Identity::new(RaftId(1)), 1, (ClusterId(7), 8), PATIENCE_MS);
         let cluster = Some(ClusterId(5));
-        node.handle_hello(Hello { member: member(2), cluster, pledge: None }, now(0));
+        node.handle_hello(
+            Hello { member: member(2), cluster, pledge: None, wall: UnixMillis(0) },
+            now(0),
+        );
         node.handle_tick(now(100));
         assert_eq!(node.poll_save(), None);
         let via = member(2);

@@ -5,7 +5,7 @@
 //! message of that start, so that a late answer to an earlier life never matches.
 //!
 //! Format version 1: `version: byte, id: fixed, start, cluster: 0 or 1 and fixed, pledge: 0 or 1 and
-//! cluster: fixed, epoch: fixed, count, members` (primitives of [`crate::codec`]).
+//! cluster: fixed, epoch: fixed, begin of log time, count, members` (primitives of [`crate::codec`]).
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::message::Member;
 use super::state::{read_member, write_member};
 use super::{ClusterId, RaftId};
+use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::RAFT_FOUNDERS_MAX;
 
@@ -36,6 +37,9 @@ pub struct Pledge {
     pub cluster: ClusterId,
     /// The epoch of its machine.
     pub epoch: u64,
+    /// When its log time begins: the median of what the founders' clocks showed. Stamps go on from
+    /// there even if the first leader finds no majority of clocks in agreement.
+    pub at: UnixMillis,
     /// Its founders, in order of their ids.
     pub founders: Vec<Member>,
 }
@@ -101,6 +105,7 @@ impl Pledge {
     pub(super) fn write(&self, writer: &mut Writer) {
         writer.fixed(self.cluster.0);
         writer.fixed(self.epoch);
+        writer.unsigned(self.at.0);
         writer.count(self.founders.len());
         for founder in &self.founders {
             write_member(writer, founder);
@@ -110,6 +115,7 @@ impl Pledge {
     pub(super) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
         let cluster = ClusterId(reader.fixed("a cluster id")?);
         let epoch = reader.fixed("an epoch")?;
+        let at = UnixMillis(reader.unsigned("an instant")?);
         let count = reader.count(10, "the number of founders")?;
         if count > RAFT_FOUNDERS_MAX {
             return Err(reader.error("the number of founders"));
@@ -118,7 +124,7 @@ impl Pledge {
         if !founders.is_sorted_by(|one, next| one.id < next.id) {
             return Err(reader.error("founders in order"));
         }
-        Ok(Self { cluster, epoch, founders })
+        Ok(Self { cluster, epoch, at, founders })
     }
 }
 
@@ -137,6 +143,7 @@ mod tests {
         let pledge = Pledge {
             cluster: ClusterId(5),
             epoch: 6,
+            at: UnixMillis(300),
             founders: vec![member(1), member(2), member(u64::MAX)],
         };
         for identity in [
@@ -154,8 +161,8 @@ mod tests {
 
     #[test]
     fn founders_out_of_order_are_refused() {
-        let pledge =
-            Pledge { cluster: ClusterId(5), epoch: 6, founders: vec![member(2), member(2)] };
+        let (at, founders) = (UnixMillis(300), vec![member(2), member(2)]);
+        let pledge = Pledge { cluster: ClusterId(5), epoch: 6, at, founders };
         let identity = Identity { pledge: Some(pledge), ..Identity::new(RaftId(7)) };
         assert!(Identity::decode(identity.encode()).is_err());
     }

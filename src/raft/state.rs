@@ -21,6 +21,7 @@ use raft::eraftpb::ConfState;
 
 use super::message::Member;
 use super::{ClusterId, RaftId};
+use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::kv::StateMachine;
 use crate::mutant::mutant;
@@ -98,19 +99,24 @@ impl State {
     }
 }
 
-/// The first snapshot of a cluster, from which every founder starts: an empty machine, and all
-/// founders as voters.
+/// The first snapshot of a cluster, from which every founder starts: an empty machine whose log time
+/// begins at an instant, and all founders as voters.
 ///
 /// # Panics
 /// If there is no founder.
 #[must_use]
-pub fn found(cluster: ClusterId, epoch: u64, founders: &[Member]) -> (SnapshotMeta, Bytes) {
+pub fn found(
+    cluster: ClusterId,
+    epoch: u64,
+    at: UnixMillis,
+    founders: &[Member],
+) -> (SnapshotMeta, Bytes) {
     assert!(!founders.is_empty(), "a cluster has founders");
     let members: BTreeMap<_, _> =
         founders.iter().map(|member| (member.id, member.clone())).collect();
     let conf =
         ConfState { voters: members.keys().map(|id| id.0).collect(), ..ConfState::default() };
-    let machine = StateMachine::new(epoch);
+    let machine = StateMachine::beginning(epoch, at);
     let state = State { cluster, index: FIRST_INDEX, term: FIRST_TERM, conf, members, machine };
     (state.meta(), state.encode())
 }

@@ -26,6 +26,7 @@ mod workload;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use plimsoll::clock::UnixMillis;
 use plimsoll::raft::{ClusterId, Identity, found};
 
 pub use clock::{HostClock, WALL_START_MS};
@@ -149,7 +150,7 @@ impl World {
         let founders = usize::try_from(self.plan.nodes).expect("a world has few nodes");
         let members: Vec<_> = self.hosts[..founders].iter().map(Host::member).collect();
         let epoch = mix(self.cluster.0);
-        let snapshot = found(self.cluster, epoch, &members);
+        let snapshot = found(self.cluster, epoch, UnixMillis(WALL_START_MS), &members);
         let options = self.plan.storage_options();
         for host in &mut self.hosts[..founders] {
             let identity = Identity { cluster: Some(self.cluster), ..Identity::new(host.id) };

@@ -93,7 +93,7 @@ impl Cluster {
             requests: 0,
         };
         for member in &members {
-            let (meta, bytes) = found(CLUSTER, EPOCH, &members);
+            let (meta, bytes) = found(CLUSTER, EPOCH, UnixMillis(0), &members);
             cluster.add_host(member.id);
             let host = cluster.hosts.get_mut(&member.id).unwrap();
             host.storage().save_snapshot(meta, &bytes).unwrap();
