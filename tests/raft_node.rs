@@ -13,10 +13,12 @@ use plimsoll::kv::{
     Action, Command, KeyRef, QualifiedKey, Reply, SessionId, SessionStamp, Write, Written,
 };
 use plimsoll::raft::{
-    Answer, ClusterId, MemberChange, Node, Options, Persist, RaftId, Request, Role,
-    force_new_cluster,
+    Answer, Body, ClusterId, MemberChange, Node, Options, Persist, RaftId, Request, RequestId,
+    Role, force_new_cluster,
 };
+use plimsoll::storage::{Batch, HardState, SnapshotMeta, StoredEntry};
 use plimsoll::value::{Encoded, Value};
+use raft::eraftpb::MessageType;
 
 const A: RaftId = RaftId(1);
 const B: RaftId = RaftId(2);
@@ -285,4 +287,50 @@ fn a_leader_on_a_slow_disk_goes_on_leading_and_commits_with_the_others() {
     assert_eq!(value_of(cluster.node(follower), "k"), Some("v".into()), "a quorum has it");
     cluster.persist(leading);
     assert!(cluster.response(leading, request).unwrap().result.is_ok());
+}
+
+#[test]
+fn requests_that_come_together_are_one_step() {
+    let mut cluster = elected(3);
+    let at = leader(&cluster);
+    let now = cluster.now(at);
+    let node = cluster.hosts.get_mut(&at).unwrap().node.as_mut().unwrap();
+    let writes = (0..10).map(|n| Request::Write(Command::new(put(&format!("k{n}"), "v"))));
+    let reads = (0..10).map(|_| Request::Read);
+    let requests = writes.chain(reads).zip(1_000..);
+    let requests = requests.map(|(request, id)| (RequestId(id), request, now.monotonic_ms + 5_000));
+    node.handle_requests(requests.collect::<Vec<_>>(), now);
+    let persists: Vec<_> = std::iter::from_fn(|| node.poll_persist()).collect();
+    let entries: Vec<_> = persists.iter().map(|persist| persist.batch.entries.len()).collect();
+    assert_eq!(entries, [10], "ten commands, one batch");
+    let sent: Vec<_> = std::iter::from_fn(|| node.poll_transmit()).collect();
+    let heartbeats = sent.iter().filter(|envelope| match &envelope.body {
+        Body::Raft(message) => message.get_msg_type() == MessageType::MsgHeartbeat,
+        _ => false,
+    });
+    assert_eq!(heartbeats.count(), 2, "ten reads, one confirmation of leadership");
+}
+
+#[test]
+fn steps_join_to_one_batch_without_what_the_later_one_replaces() {
+    let entry = |index, term| StoredEntry { index, term, ..StoredEntry::default() };
+    let step = |number, commit, entries| Persist {
+        number,
+        snapshot: None,
+        batch: Batch {
+            hard_state: Some(HardState { term: 2, vote: 1, commit }),
+            reset: None,
+            entries,
+        },
+    };
+    let mut first = step(1, 4, vec![entry(5, 1), entry(6, 1), entry(7, 1)]);
+    first.join(step(2, 5, vec![entry(6, 2)])).unwrap();
+    assert_eq!((first.number, first.batch.hard_state.unwrap().commit), (2, 5));
+    assert_eq!(first.batch.entries, [entry(5, 1), entry(6, 2)]);
+    let installed = Persist {
+        snapshot: Some((SnapshotMeta::default(), Vec::new().into())),
+        ..step(3, 9, vec![])
+    };
+    let mut alone = first.join(installed).unwrap_err();
+    assert!(alone.join(first).is_err());
 }

@@ -137,8 +137,7 @@ impl Founding {
     /// Lets time pass: says hello to everyone, and looks who is there.
     pub fn handle_tick(&mut self, now: Now) {
         self.consider(now);
-        let (member, pledge) = (self.own.clone(), self.identity.pledge.clone());
-        let hello = Hello { member, cluster: None, pledge, wall: now.wall };
+        let hello = self.hello(now);
         for peer in self.peers.values() {
             self.transmits.push_back((peer.member.clone(), hello.clone()));
         }
@@ -150,6 +149,13 @@ impl Founding {
             self.identity.pledge = Some(pledge);
         }
         self.consider(now);
+    }
+
+    /// What this node tells of itself: for addresses where nobody was heard yet.
+    #[must_use]
+    pub fn hello(&self, now: Now) -> Hello {
+        let (member, pledge) = (self.own.clone(), self.identity.pledge.clone());
+        Hello { member, cluster: None, pledge, wall: now.wall }
     }
 
     /// The next hello to send.

@@ -24,6 +24,8 @@ use bytes::Bytes;
 use prost_raft::Message as _;
 use raft::eraftpb::Message;
 
+use super::founding::Hello;
+use super::identity::Pledge;
 use super::message::{Body, Decline, Envelope, SnapshotName};
 use super::request::{MemberChange, Origin, RequestId};
 use super::state::{read_member, write_member};
@@ -103,6 +105,49 @@ impl Envelope {
         let body = read_body(&mut reader)?;
         reader.finish("the end of the envelope")?;
         Ok(Self { from, to, cluster, wall, body })
+    }
+}
+
+impl Hello {
+    /// The hello in bytes.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut writer = Writer::with_capacity(64);
+        writer.byte(FORMAT_VERSION);
+        write_member(&mut writer, &self.member);
+        writer.byte(u8::from(self.cluster.is_some()));
+        if let Some(cluster) = self.cluster {
+            writer.fixed(cluster.0);
+        }
+        writer.byte(u8::from(self.pledge.is_some()));
+        if let Some(pledge) = &self.pledge {
+            pledge.write(&mut writer);
+        }
+        writer.unsigned(self.wall.0);
+        writer.finish()
+    }
+
+    /// The hello that [`Hello::encode`] wrote.
+    ///
+    /// # Errors
+    /// If the bytes are none, or of another format version.
+    pub fn decode(bytes: Bytes) -> Decoded<Self> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte("a format version")? != FORMAT_VERSION {
+            return Err(reader.error("a hello of this format version"));
+        }
+        let member = read_member(&mut reader)?;
+        let cluster = match reader.byte("a flag")? {
+            0 => None,
+            _ => Some(ClusterId(reader.fixed("a cluster id")?)),
+        };
+        let pledge = match reader.byte("a flag")? {
+            0 => None,
+            _ => Some(Pledge::read(&mut reader)?),
+        };
+        let wall = UnixMillis(reader.unsigned("a wall clock")?);
+        reader.finish("the end of the hello")?;
+        Ok(Self { member, cluster, pledge, wall })
     }
 }
 
@@ -260,6 +305,22 @@ mod tests {
             Body::ChunkReceived { snapshot, offset: 9 },
             Body::NotMember { index: 12 },
         ]
+    }
+
+    #[test]
+    fn hellos_round_trip_and_what_is_cut_is_refused() {
+        let member =
+            |id| Member { id: RaftId(id), name: format!("n{id}"), address: "host:1".into() };
+        let (cluster, at) = (ClusterId(9), UnixMillis(70));
+        let pledge = Pledge { cluster, epoch: 4, at, founders: vec![member(1), member(2)] };
+        for (cluster, pledge) in [(None, None), (Some(cluster), None), (None, Some(pledge))] {
+            let hello = Hello { member: member(1), cluster, pledge, wall: UnixMillis(1_000) };
+            let bytes = hello.encode();
+            assert_eq!(Hello::decode(bytes.clone()), Ok(hello));
+            for end in 0..bytes.len() {
+                assert!(Hello::decode(bytes.slice(..end)).is_err(), "cut at {end}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! that its computer did.
 
 use plimsoll::raft::{Persist, SnapshotJob};
-use plimsoll::storage::{Batch, Disk, DiskErrorKind, MemDisk, StorageError, Unsynced as Fate};
+use plimsoll::storage::{Disk, DiskErrorKind, MemDisk, StorageError, Unsynced as Fate};
 
 use super::drive::STORAGE_FAILED;
 use super::node::Unsynced;
@@ -174,27 +174,16 @@ impl World {
     }
 }
 
-/// The steps at the front that make one batch. An installed snapshot stands alone: it is saved
-/// before its batch, and after the batches before it are durable.
+/// The steps at the front that make one batch.
 fn take_group(waiting: &mut std::collections::VecDeque<Persist>) -> Option<Persist> {
     let mut group = waiting.pop_front()?;
-    while group.snapshot.is_none()
-        && let Some(next) = waiting.pop_front_if(|next| next.snapshot.is_none())
-    {
-        group.number = next.number;
-        merge(&mut group.batch, next.batch);
+    while let Some(next) = waiting.pop_front() {
+        if let Err(next) = group.join(next) {
+            waiting.push_front(next);
+            break;
+        }
     }
     Some(group)
-}
-
-/// Two batches as one: what the second one replaces does not stay.
-fn merge(batch: &mut Batch, next: Batch) {
-    batch.hard_state = next.hard_state.or(batch.hard_state);
-    if let Some(first) = next.entries.first() {
-        let kept = batch.entries.partition_point(|entry| entry.index < first.index);
-        batch.entries.truncate(kept);
-    }
-    batch.entries.extend(next.entries);
 }
 
 /// A fault of one step of a disk.

@@ -217,18 +217,32 @@ impl Node {
     /// Takes a request. It ends with a response, at the latest at the first tick from its deadline
     /// on (in milliseconds of monotonic time). Ids are unique within a start.
     pub fn handle_request(&mut self, id: RequestId, request: Request, deadline_ms: u64, now: Now) {
-        if self.stopped.is_some() {
-            let failure = Failure::without_effect(FailureReason::Stopped);
-            self.responses.push_back(Response { request: id, result: Err(failure) });
-            return;
+        self.handle_requests([(id, request, deadline_ms)], now);
+    }
+
+    /// Takes requests that have come together, as [`Node::handle_request`] takes one. Their commands
+    /// are persisted and sent as one step, and one confirmation of leadership serves all their reads.
+    pub fn handle_requests(
+        &mut self,
+        requests: impl IntoIterator<Item = (RequestId, Request, u64)>,
+        now: Now,
+    ) {
+        for (id, request, deadline_ms) in requests {
+            if self.stopped.is_some() {
+                let failure = Failure::without_effect(FailureReason::Stopped);
+                self.responses.push_back(Response { request: id, result: Err(failure) });
+                continue;
+            }
+            match request {
+                Request::Write(command) => self.start_write(id, &command, deadline_ms, now),
+                Request::Read => self.start_read(id, deadline_ms),
+                Request::Change(changes) => self.start_change(id, changes, deadline_ms, now),
+                Request::Transfer(to) => self.transfer(id, to),
+            }
         }
-        match request {
-            Request::Write(command) => self.start_write(id, &command, deadline_ms, now),
-            Request::Read => self.start_read(id, deadline_ms),
-            Request::Change(changes) => self.start_change(id, changes, deadline_ms, now),
-            Request::Transfer(to) => self.transfer(id, to),
+        if self.stopped.is_none() {
+            self.settle(now);
         }
-        self.settle(now);
     }
 
     /// A peer could not be reached.

@@ -17,6 +17,30 @@ pub struct Persist {
     pub batch: Batch,
 }
 
+impl Persist {
+    /// Takes the next step into this one, so that both are written and synced as one batch; gives it
+    /// back if that can't be: an installed snapshot is saved before its batch, and after the batches
+    /// before it are durable.
+    ///
+    /// # Errors
+    /// The next step, unchanged.
+    pub fn join(&mut self, next: Self) -> Result<(), Self> {
+        if self.snapshot.is_some() || next.snapshot.is_some() {
+            return Err(next);
+        }
+        self.number = next.number;
+        let Batch { hard_state, entries, .. } = next.batch;
+        self.batch.hard_state = hard_state.or(self.batch.hard_state);
+        if let Some(first) = entries.first() {
+            // What the later step replaces does not stay.
+            let kept = self.batch.entries.partition_point(|entry| entry.index < first.index);
+            self.batch.entries.truncate(kept);
+        }
+        self.batch.entries.extend(entries);
+        Ok(())
+    }
+}
+
 pub(super) fn to_stored(entry: &Entry) -> StoredEntry {
     StoredEntry {
         index: entry.index,
