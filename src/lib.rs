@@ -57,6 +57,12 @@ pub mod json;
 pub mod sql;
 #[cfg(feature = "fs")]
 pub mod storage_fs;
+#[cfg(feature = "node")]
+pub mod transport;
+
+// Floor 4: the drivers.
+#[cfg(feature = "node")]
+pub mod node;
 
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "blocking")]

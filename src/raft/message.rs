@@ -39,6 +39,21 @@ pub struct Envelope {
     pub body: Body,
 }
 
+impl Envelope {
+    /// About how many bytes its data takes: entries, commands and chunks.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match &self.body {
+            Body::Raft(message) => {
+                message.entries.iter().map(|entry| entry.data.len() + entry.context.len()).sum()
+            }
+            Body::Forward { command, .. } => command.len(),
+            Body::Chunk { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What a message says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {

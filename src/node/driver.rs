@@ -1,0 +1,315 @@
+//! The loop of a member: inputs into [`raft::Node`], outputs to where they belong.
+//!
+//! One task owns the node. It takes what has come in the meantime as one step (so that commands that
+//! come together are one batch on the disk and one round of messages), and then empties all of the
+//! node's queues. What is to be made durable goes to the disk's task and what is to be sent to the
+//! links, at the same time: the node itself holds back what must wait.
+//!
+//! Invariants:
+//! 1. The machine is published before the answers of the step are given.
+//! 2. Every request is answered, at the latest when the loop ends.
+//! 3. Nothing here waits for a peer, a client or the disk.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::disk::{DiskTask, Done, Work};
+use super::found::Founded;
+use super::handle::{MemberStatus, NodeStatus, Phase, Published};
+use super::links::Links;
+use super::options::NodeOptions;
+use super::reconcile::{Reconciler, Wish};
+use crate::clock::UnixMillis;
+use crate::error::Outcome;
+use crate::raft::{
+    self, Answer, ClusterId, Envelope, Failure, FailureReason, Hello, Identity, Member, Now,
+    Progress, RaftId, Request, RequestId,
+};
+use crate::storage::{Disk, Recovered, Storage};
+
+/// What a node is given.
+pub(super) enum Input {
+    /// A message of a member.
+    Message(Envelope),
+    /// What a node tells of itself that belongs to no cluster, or is told by one that does.
+    Hello(Hello),
+    /// A node asks to take part.
+    Wish(Wish),
+    /// A node was heard that says where it is.
+    Heard(RaftId, String),
+    /// Messages to a member were lost.
+    Unreachable(RaftId),
+    /// A request of this process or of a client.
+    Request { request: Request, deadline_ms: u64, answer: oneshot::Sender<Result<Answer, Failure>> },
+    /// Asks for the status.
+    Status(oneshot::Sender<NodeStatus>),
+    /// Ends the node.
+    Stop,
+}
+
+/// What a node has in all its phases.
+pub(super) struct Driver {
+    pub options: NodeOptions,
+    pub identity: Identity,
+    pub links: Links,
+    pub inbox: mpsc::Receiver<Input>,
+    pub published: watch::Sender<Published>,
+    /// The cluster, once there is one.
+    pub cluster: watch::Sender<Option<ClusterId>>,
+    pub epoch: Instant,
+    pub waiting: BTreeMap<RequestId, oneshot::Sender<Result<Answer, Failure>>>,
+    pub requests: u64,
+    pub seed: u64,
+}
+
+/// A member at work.
+struct Running {
+    driver: Driver,
+    node: raft::Node,
+    disk: DiskTask,
+    reconciler: Reconciler,
+    installs: u64,
+}
+
+impl Driver {
+    pub fn now(&self) -> Now {
+        let elapsed = self.epoch.elapsed().as_millis();
+        let monotonic_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        Now { monotonic_ms, wall: self.options.clock.now() }
+    }
+
+    pub fn own(&self) -> Member {
+        let (id, name) = (self.identity.id, self.options.name.clone());
+        Member { id, name, address: self.options.address() }
+    }
+
+    /// Founds or joins a cluster if it belongs to none, and runs as a member of it.
+    ///
+    /// # Errors
+    /// Why it can't, or had to stop.
+    pub async fn live<D: Disk + Send + 'static>(
+        mut self,
+        storage: Storage<D>,
+        recovered: Recovered,
+        drawn: (ClusterId, u64),
+    ) -> Result<(), String> {
+        if self.identity.cluster.is_some() {
+            return self.run(storage, recovered, None, Vec::new()).await;
+        }
+        let Some(founded) = self.found(storage, drawn).await? else { return Ok(()) };
+        let Founded { storage, recovered, via, early } = founded;
+        self.cluster.send_replace(self.identity.cluster);
+        self.links.set_cluster(self.identity.cluster);
+        self.run(storage, recovered, via, early).await
+    }
+
+    /// Runs as a member until it is told to stop, or must.
+    ///
+    /// # Errors
+    /// Why the node can't run, or had to stop.
+    async fn run<D: Disk + Send + 'static>(
+        self,
+        storage: Storage<D>,
+        recovered: Recovered,
+        via: Option<String>,
+        early: Vec<Input>,
+    ) -> Result<(), String> {
+        let raft_options = self.options.raft.clone();
+        let (seed, now) = (self.seed, self.now());
+        let node = raft::Node::new(&self.identity, raft_options, recovered, seed, now)
+            .map_err(|error| error.to_string())?;
+        let reconciler = Reconciler::new(&self.options, self.own(), via);
+        let disk = DiskTask::spawn(storage);
+        let mut running = Running { driver: self, node, disk, reconciler, installs: 0 };
+        running.step(early);
+        let ended = running.work().await;
+        running.end().await;
+        ended
+    }
+}
+
+impl Running {
+    async fn work(&mut self) -> Result<(), String> {
+        let period = std::time::Duration::from_millis(self.driver.options.raft.tick_ms);
+        let mut ticks = interval(period);
+        // After a pause of the process there is one tick, not one for each that was missed: the time
+        // of the others did not pass for it.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut inputs = Vec::with_capacity(INPUTS_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                done = self.disk.done.recv() => match done {
+                    Some(done) => self.disk_done(done),
+                    None => self.node.handle_storage_error("the disk's task has ended"),
+                },
+                _ = ticks.tick() => self.tick(),
+                count = self.driver.inbox.recv_many(&mut inputs, INPUTS_MAX) => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    let is_stop = inputs.iter().any(|input| matches!(input, Input::Stop));
+                    self.step(inputs.drain(..));
+                    if is_stop {
+                        return Ok(());
+                    }
+                }
+            }
+            self.drain();
+            if let Some(why) = self.node.stopped() {
+                return Err(why.to_owned());
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.driver.now();
+        self.node.handle_tick(now);
+        let steps = self.reconciler.tick(&self.node, now);
+        if let Some(change) = steps.change {
+            // Whatever comes of it is seen at the next look.
+            let id = self.next_request();
+            let deadline_ms = now.monotonic_ms + CHANGE_MS;
+            self.node.handle_request(id, Request::Change(change), deadline_ms, now);
+        }
+        if let Some((address, wish)) = steps.ask {
+            self.driver.links.wish(&address, wish);
+        }
+    }
+
+    fn disk_done(&mut self, done: Done) {
+        let now = self.driver.now();
+        match done {
+            Done::Persisted(number) => self.node.handle_persisted(number, now),
+            Done::SnapshotSaved(meta, bytes) => {
+                if let Some(index) = self.node.handle_snapshot_saved(meta, bytes, now) {
+                    self.give(Work::Compact(index));
+                }
+            }
+            Done::Failed(why) => self.node.handle_storage_error(&why),
+        }
+    }
+
+    /// Takes inputs that have come together: messages one by one, requests all at once.
+    fn step(&mut self, inputs: impl IntoIterator<Item = Input>) {
+        let now = self.driver.now();
+        let mut requests = Vec::new();
+        for input in inputs {
+            match input {
+                Input::Message(envelope) => self.node.handle_message(envelope, now),
+                Input::Hello(hello) => self.greet(hello, now),
+                Input::Wish(wish) => {
+                    let elsewhere = self.reconciler.take(wish.clone(), &self.node, now);
+                    if let Some(address) = elsewhere {
+                        self.driver.links.wish(&address, wish);
+                    }
+                }
+                Input::Heard(id, address) => self.driver.links.heard(id, address),
+                Input::Unreachable(peer) => self.node.handle_unreachable(peer, now),
+                Input::Request { request, deadline_ms, answer } => {
+                    let id = self.next_request();
+                    self.driver.waiting.insert(id, answer);
+                    requests.push((id, request, deadline_ms));
+                }
+                Input::Status(answer) => {
+                    let _ = answer.send(self.status(now.wall));
+                }
+                Input::Stop => {}
+            }
+        }
+        self.node.handle_requests(requests, now);
+    }
+
+    /// A node without a cluster learns that there is one.
+    fn greet(&mut self, hello: Hello, now: Now) {
+        if hello.cluster.is_none() {
+            let (member, cluster) = (self.driver.own(), self.driver.identity.cluster);
+            let answer = Hello { member, cluster, pledge: None, wall: now.wall };
+            self.driver.links.hello(&hello.member.address, answer);
+        }
+    }
+
+    /// Moves all that the node puts out to where it belongs.
+    fn drain(&mut self) {
+        while let Some(persist) = self.node.poll_persist() {
+            self.give(Work::Persist(persist));
+        }
+        while let Some(envelope) = self.node.poll_transmit() {
+            let member = self.node.members().get(&envelope.to);
+            self.driver.links.send(member.map(|member| member.address.as_str()), envelope);
+        }
+        if let Some(job) = self.node.poll_snapshot() {
+            self.give(Work::Snapshot(job));
+        }
+        let mut has_progress = false;
+        while let Some(progress) = self.node.poll_progress() {
+            has_progress = true;
+            self.installs += u64::from(matches!(progress, Progress::Installed { .. }));
+        }
+        if has_progress {
+            self.publish(None);
+        }
+        while let Some(response) = self.node.poll_response() {
+            if let Some(answer) = self.driver.waiting.remove(&response.request) {
+                let _ = answer.send(response.result);
+            }
+        }
+    }
+
+    fn publish(&self, stopped: Option<String>) {
+        let (machine, applied) = (self.node.machine().clone(), self.node.applied());
+        let published = Published { machine, applied, installs: self.installs, stopped };
+        self.driver.published.send_replace(published);
+    }
+
+    fn status(&self, wall: UnixMillis) -> NodeStatus {
+        let machine = self.node.machine();
+        let status = MemberStatus {
+            cluster: self.driver.identity.cluster.expect("a member has a cluster"),
+            raft: self.node.status(),
+            members: self.node.members().clone(),
+            digest: format!("{:032x}", machine.digest().0),
+            revision: machine.revision(),
+            entries: machine.len(),
+            wall_ms: wall.0,
+            log_time_ms: machine.log_time().0,
+        };
+        NodeStatus {
+            name: self.driver.options.name.clone(),
+            phase: Phase::Member(Box::new(status)),
+        }
+    }
+
+    /// Without a receiver the disk's task has ended, and says so itself.
+    fn give(&self, work: Work) {
+        let _ = self.disk.work.send(work);
+    }
+
+    const fn next_request(&mut self) -> RequestId {
+        self.driver.requests += 1;
+        RequestId(self.driver.requests)
+    }
+
+    /// Answers all that still waits, and lets the disk finish.
+    async fn end(mut self) {
+        let why = self.node.stopped().unwrap_or("it was closed").to_owned();
+        self.node.handle_storage_error(&why);
+        self.drain();
+        self.publish(Some(why));
+        for (_, answer) in std::mem::take(&mut self.driver.waiting) {
+            let gone = Failure { reason: FailureReason::Stopped, outcome: Outcome::Unknown };
+            let _ = answer.send(Err(gone));
+        }
+        let Self { disk, .. } = self;
+        drop(disk.work);
+        // A panic there was reported as a failure of the disk.
+        let _ = disk.task.await;
+    }
+}
+
+/// How many inputs are one step.
+const INPUTS_MAX: usize = 1_024;
+/// For how long a change of the membership is waited for.
+const CHANGE_MS: u64 = 5_000;

@@ -1,0 +1,159 @@
+//! Before a node belongs to a cluster: it founds one with others, or joins one.
+//!
+//! The protocol is [`raft::Founding`]; here it gets its addresses, its clock and its disk. What must
+//! be durable is saved before anything else happens.
+
+use bytes::Bytes;
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::driver::{Driver, Input};
+use super::handle::{NodeStatus, Phase};
+use crate::raft::{ClusterId, Failure, FailureReason, Founding, FoundingStatus, Identity};
+use crate::storage::{Disk, Recovered, SnapshotMeta, Storage, StorageError, StorageOptions};
+
+/// What founding or joining has led to.
+pub(super) struct Founded<D> {
+    pub storage: Storage<D>,
+    pub recovered: Recovered,
+    /// Where to ask to be added, of a node that joins.
+    pub via: Option<String>,
+    /// What has come meanwhile and was not for this phase.
+    pub early: Vec<Input>,
+}
+
+impl Driver {
+    /// Waits until the node belongs to a cluster. None if it was told to stop.
+    ///
+    /// # Errors
+    /// If its disk fails.
+    pub async fn found<D: Disk + Send + 'static>(
+        &mut self,
+        mut storage: Storage<D>,
+        drawn: (ClusterId, u64),
+    ) -> Result<Option<Founded<D>>, String> {
+        let (expected, patience_ms) = (self.options.bootstrap_expect, PATIENCE_MS);
+        let (own, identity) = (self.own(), self.identity.clone());
+        let mut founding = Founding::new(own, identity, expected, drawn, patience_ms);
+        let mut early = Vec::new();
+        let mut ticks = interval(std::time::Duration::from_millis(TICK_MS));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.end_late(&mut early);
+                    self.introduce(&mut founding);
+                }
+                input = self.inbox.recv() => match input {
+                    None | Some(Input::Stop) => {
+                        self.refuse(early);
+                        return Ok(None);
+                    }
+                    Some(Input::Hello(hello)) => founding.handle_hello(hello, self.now()),
+                    Some(Input::Heard(id, address)) => self.links.heard(id, address),
+                    Some(Input::Status(answer)) => {
+                        let phase = Phase::Founding(founding.status(self.now()));
+                        let _ = answer.send(NodeStatus { name: self.options.name.clone(), phase });
+                    }
+                    Some(input @ Input::Request { .. }) => early.push(input),
+                    Some(_) => {}
+                }
+            }
+            while let Some(identity) = founding.poll_save() {
+                storage = save(storage, identity, None).await?;
+                founding.handle_saved(self.now());
+            }
+            let joined = match founding.status(self.now()) {
+                FoundingStatus::Join { cluster, via } => Some((cluster, via.address)),
+                _ => None,
+            };
+            let (identity, snapshot, via) = if let Some((cluster, via)) = joined {
+                let identity = Identity { cluster: Some(cluster), ..self.identity.clone() };
+                (identity, None, Some(via))
+            } else if let Some((identity, meta, bytes)) = founding.founded() {
+                (identity, Some((meta, bytes)), None)
+            } else {
+                continue;
+            };
+            storage = save(storage, identity.clone(), snapshot).await?;
+            self.identity = identity;
+            let (storage, recovered) = open_again(storage, self.options.storage).await?;
+            return Ok(Some(Founded { storage, recovered, via, early }));
+        }
+    }
+
+    /// Says hello: to those that were heard, and to the addresses where others may be.
+    fn introduce(&mut self, founding: &mut Founding) {
+        let now = self.now();
+        let hello = founding.hello(now);
+        if self.options.may_found {
+            founding.handle_tick(now);
+        }
+        let mut told = Vec::new();
+        while let Some((member, hello)) = founding.poll_transmit() {
+            self.links.hello(&member.address, hello);
+            told.push(member.address);
+        }
+        let network = self.options.network.as_ref();
+        let addresses = network.map(|network| network.join.clone()).unwrap_or_default();
+        for address in addresses.iter().filter(|address| !told.contains(address)) {
+            self.links.hello(address, hello.clone());
+        }
+    }
+
+    /// Ends requests whose deadline has passed.
+    fn end_late(&self, early: &mut Vec<Input>) {
+        let now_ms = self.now().monotonic_ms;
+        let is_late = |input: &mut Input| match input {
+            Input::Request { deadline_ms, answer, .. } => {
+                *deadline_ms <= now_ms || answer.is_closed()
+            }
+            _ => false,
+        };
+        let late: Vec<_> = early.extract_if(.., is_late).collect();
+        self.refuse(late);
+    }
+
+    fn refuse(&self, inputs: Vec<Input>) {
+        for input in inputs {
+            if let Input::Request { answer, .. } = input {
+                let _ = answer.send(Err(Failure::without_effect(FailureReason::NoLeader)));
+            }
+        }
+    }
+}
+
+/// Makes a snapshot and then an identity durable.
+async fn save<D: Disk + Send + 'static>(
+    mut storage: Storage<D>,
+    identity: Identity,
+    snapshot: Option<(SnapshotMeta, Bytes)>,
+) -> Result<Storage<D>, String> {
+    let saving = spawn_blocking(move || {
+        if let Some((meta, bytes)) = &snapshot {
+            storage.save_snapshot(*meta, bytes)?;
+        }
+        storage.save_identity(&identity.encode())?;
+        Ok::<_, StorageError>(storage)
+    });
+    match saving.await {
+        Ok(saved) => saved.map_err(|error| error.to_string()),
+        Err(_) => Err("the disk's work was broken off".to_owned()),
+    }
+}
+
+/// Opens a storage again, as a start from here on would find it.
+async fn open_again<D: Disk + Send + 'static>(
+    storage: Storage<D>,
+    options: StorageOptions,
+) -> Result<(Storage<D>, Recovered), String> {
+    match spawn_blocking(move || Storage::open(storage.into_disk(), options)).await {
+        Ok(opened) => opened.map_err(|error| error.to_string()),
+        Err(_) => Err("the disk's work was broken off".to_owned()),
+    }
+}
+
+/// How often a node says hello, in milliseconds.
+const TICK_MS: u64 = 100;
+/// For how long a node that was heard counts as there, in milliseconds.
+const PATIENCE_MS: u64 = 2_000;

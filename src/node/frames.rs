@@ -1,0 +1,126 @@
+//! What one frame between members says.
+//!
+//! ```text
+//! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish
+//! 1: an envelope                 2: a hello                 (both as docs/design/wire.md shows)
+//! 3: id: fixed, name, address, wants a vote: byte
+//! ```
+
+use bytes::Bytes;
+
+use super::reconcile::Wish;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::raft::{Envelope, Hello, Member, RaftId};
+
+/// A frame from one member to another.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Frame {
+    /// Nothing but that the sender is still there.
+    Alive,
+    /// A message of the Raft engine.
+    Message(Envelope),
+    /// What a node tells of itself.
+    Hello(Hello),
+    /// A node asks to take part.
+    Wish(Wish),
+}
+
+impl Frame {
+    pub fn encode(&self) -> Bytes {
+        let mut writer = Writer::with_capacity(64);
+        match self {
+            Self::Alive => writer.byte(ALIVE),
+            Self::Message(envelope) => {
+                writer.byte(MESSAGE);
+                writer.raw(&envelope.encode());
+            }
+            Self::Hello(hello) => {
+                writer.byte(HELLO);
+                writer.raw(&hello.encode());
+            }
+            Self::Wish(Wish { member, wants_vote }) => {
+                writer.byte(WISH);
+                writer.fixed(member.id.0);
+                writer.bytes(member.name.as_bytes());
+                writer.bytes(member.address.as_bytes());
+                writer.byte(u8::from(*wants_vote));
+            }
+        }
+        writer.finish()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.byte("a kind of frame")?;
+        let rest = reader.remaining();
+        Ok(match kind {
+            ALIVE => {
+                reader.finish("the end of the frame")?;
+                Self::Alive
+            }
+            MESSAGE => Self::Message(Envelope::decode(reader.raw(rest, "a message")?)?),
+            HELLO => Self::Hello(Hello::decode(reader.raw(rest, "a hello")?)?),
+            WISH => Self::Wish(read_wish(reader)?),
+            _ => return Err(reader.error("a kind of frame")),
+        })
+    }
+
+    /// About how many bytes it takes in a queue.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Message(envelope) => WEIGHT + envelope.weight(),
+            _ => WEIGHT,
+        }
+    }
+}
+
+fn read_wish(mut reader: Reader) -> Result<Wish, DecodeError> {
+    let id = reader.fixed("a raft id")?;
+    let mut text = |what| {
+        let bytes = reader.bytes(what)?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| reader.error(what))
+    };
+    let (name, address) = (text("a name")?, text("an address")?);
+    let wants_vote = reader.byte("a flag")? == 1;
+    if id == 0 {
+        return Err(reader.error("a raft id"));
+    }
+    reader.finish("the end of the wish")?;
+    Ok(Wish { member: Member { id: RaftId(id), name, address }, wants_vote })
+}
+
+const ALIVE: u8 = 0;
+const MESSAGE: u8 = 1;
+const HELLO: u8 = 2;
+const WISH: u8 = 3;
+
+/// What a frame takes beside its data.
+const WEIGHT: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::UnixMillis;
+    use crate::raft::{Body, ClusterId};
+
+    #[test]
+    fn frames_round_trip_and_what_is_cut_is_refused() {
+        let member = Member { id: RaftId(7), name: "n7".into(), address: "host:1".into() };
+        let (from, to, cluster) = (RaftId(1), RaftId(2), ClusterId(3));
+        let (wall, body) = (UnixMillis(9), Body::NotMember { index: 4 });
+        let hello = Hello { member: member.clone(), cluster: None, pledge: None, wall };
+        for frame in [
+            Frame::Alive,
+            Frame::Message(Envelope { from, to, cluster, wall, body }),
+            Frame::Hello(hello),
+            Frame::Wish(Wish { member, wants_vote: true }),
+        ] {
+            let bytes = frame.encode();
+            assert_eq!(Frame::decode(bytes.clone()), Ok(frame));
+            for end in 0..bytes.len() {
+                assert!(Frame::decode(bytes.slice(..end)).is_err(), "cut at {end}");
+            }
+        }
+        assert!(Frame::decode(Bytes::from_static(&[9])).is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! What the rest of the program has of a node: a handle that asks it, and the machine that it
+//! publishes.
+//!
+//! Every request ends by its deadline. The machine is published after each step as a clone, which
+//! costs nothing to take: a read confirms leadership through the node and then looks at the clone
+//! on whatever thread it likes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::error::Outcome;
+use crate::kv::StateMachine;
+use crate::raft::{
+    Answer, Failure, FailureReason, FoundingStatus, Member, RaftId, Request, Status,
+};
+
+use super::driver::Input;
+
+/// A node that runs. Clones are the same node.
+#[derive(Clone)]
+pub struct NodeHandle {
+    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) published: watch::Receiver<Published>,
+    /// When the node's monotonic time began.
+    pub(super) epoch: Instant,
+}
+
+/// What a node shows after each step.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The machine, as it is applied here. It may lag behind the cluster.
+    pub machine: StateMachine,
+    /// The last index that it has applied.
+    pub applied: u64,
+    /// How often the machine was replaced by a snapshot.
+    pub installs: u64,
+    /// Why the node has stopped, if it has.
+    pub stopped: Option<String>,
+}
+
+/// What a node tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// How far it has come.
+    pub phase: Phase,
+}
+
+/// The phases of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It belongs to no cluster yet.
+    Founding(FoundingStatus),
+    /// It is a member of one, or waits to be added to it.
+    Member(Box<MemberStatus>),
+}
+
+/// What a member tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// The cluster.
+    pub cluster: crate::raft::ClusterId,
+    /// The Raft engine.
+    pub raft: Status,
+    /// The members, as of the applied index.
+    pub members: BTreeMap<RaftId, Member>,
+    /// The digest of the machine at the applied index: equal on all members there.
+    pub digest: String,
+    /// The revision of the machine.
+    pub revision: u64,
+    /// How many entries it holds.
+    pub entries: usize,
+    /// Its wall clock, in milliseconds since the Unix epoch.
+    pub wall_ms: u64,
+    /// The log time, likewise.
+    pub log_time_ms: u64,
+}
+
+impl NodeHandle {
+    /// Asks the node for something.
+    ///
+    /// # Errors
+    /// The failure says what is known of the outcome.
+    pub async fn request(&self, request: Request, timeout: Duration) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + timeout;
+        let (answer, answered) = oneshot::channel();
+        let deadline_ms = self.monotonic_ms(deadline);
+        let input = Input::Request { request, deadline_ms, answer };
+        match tokio::time::timeout_at(deadline, self.inbox.send(input)).await {
+            Err(_) => return Err(Failure::without_effect(FailureReason::Busy)),
+            Ok(Err(_)) => return Err(Failure::without_effect(FailureReason::Stopped)),
+            Ok(Ok(())) => {}
+        }
+        let gone = Failure { reason: FailureReason::Stopped, outcome: Outcome::Unknown };
+        answered.await.unwrap_or(Err(gone))
+    }
+
+    /// The machine with everything that was acknowledged before the call, anywhere in the cluster.
+    ///
+    /// # Errors
+    /// `TIMEOUT` or `UNAVAILABLE` if no majority confirms it within the timeout.
+    pub async fn read(&self, timeout: Duration) -> Result<StateMachine, Failure> {
+        self.request(Request::Read, timeout).await?;
+        Ok(self.published.borrow().machine.clone())
+    }
+
+    /// The machine as it is applied here, and as it goes on.
+    #[must_use]
+    pub fn published(&self) -> watch::Receiver<Published> {
+        self.published.clone()
+    }
+
+    /// What the node tells of itself; none once it has stopped.
+    pub async fn status(&self) -> Option<NodeStatus> {
+        let (answer, answered) = oneshot::channel();
+        self.inbox.send(Input::Status(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    fn monotonic_ms(&self, instant: Instant) -> u64 {
+        let elapsed = instant.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX)
+    }
+}
+
+impl std::fmt::Debug for NodeHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeHandle")
+    }
+}

@@ -1,0 +1,97 @@
+//! Incoming connections: who may speak, and what they say.
+//!
+//! Every connection proves the cluster's secret first. A member's frames go to the node, one
+//! connection after the other waiting while the node is busy; a client is served (`serve`). Whoever
+//! says nothing for a while, says something that can't be read, or belongs to another cluster, is
+//! let go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::driver::Input;
+use super::frames::Frame;
+use super::handle::NodeHandle;
+use super::links::ALIVE_PERIOD;
+use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MS_MAX};
+use crate::raft::ClusterId;
+use crate::transport::{FrameReceiver, Greeting, Role, Secret, accept};
+
+/// What a listener needs to take a connection.
+#[derive(Clone)]
+pub(super) struct Listening {
+    pub secret: Secret,
+    pub greeting: Greeting,
+    pub node: NodeHandle,
+    /// The cluster of this node, once it has one.
+    pub cluster: watch::Receiver<Option<ClusterId>>,
+}
+
+impl Listening {
+    /// Takes connections until it is dropped; all of them end with it.
+    pub async fn run(self, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut tasks = JoinSet::new();
+        loop {
+            while tasks.try_join_next().is_some() {}
+            let Ok((stream, _)) = listener.accept().await else {
+                // Too many open files, or the like: it passes.
+                sleep(ACCEPT_WAIT).await;
+                continue;
+            };
+            // Over the limit the connection is closed at once: the other side tries another node.
+            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                tasks.spawn(self.clone().take(stream, place));
+            }
+        }
+    }
+
+    async fn take(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+        let cluster = *self.cluster.borrow();
+        let greeting = Greeting { cluster, ..self.greeting.clone() };
+        // Who does not hold the secret learns nothing, and there is nobody here to tell.
+        let Ok(connection) = accept(stream, &self.secret, &greeting, HANDSHAKE_TIME).await else {
+            return;
+        };
+        let peer = connection.peer.clone();
+        let is_foreign = peer.cluster.zip(cluster).is_some_and(|(peer, own)| peer != own);
+        if is_foreign {
+            return;
+        }
+        let (sender, receiver) = (connection.sender, connection.receiver);
+        match peer.role {
+            Role::Peer => self.listen(receiver, peer).await,
+            Role::Client => drop(sender),
+        }
+    }
+
+    async fn listen(&self, mut receiver: FrameReceiver, peer: Greeting) {
+        if let Some(id) = peer.id {
+            let heard = Input::Heard(id, peer.address);
+            if self.node.inbox.send(heard).await.is_err() {
+                return;
+            }
+        }
+        while let Ok(Ok(Some(bytes))) = timeout(4 * ALIVE_PERIOD, receiver.receive()).await {
+            let Ok(frame) = Frame::decode(bytes) else { return };
+            let input = match frame {
+                Frame::Alive => continue,
+                Frame::Message(envelope) => Input::Message(envelope),
+                Frame::Hello(hello) => Input::Hello(hello),
+                Frame::Wish(wish) => Input::Wish(wish),
+            };
+            if self.node.inbox.send(input).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// How long a handshake may take.
+const HANDSHAKE_TIME: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
+/// The pause after the system could not take a connection.
+const ACCEPT_WAIT: Duration = Duration::from_millis(100);

@@ -1,0 +1,241 @@
+//! The node: what drives the Raft engine on sockets, files and the clocks of a real computer.
+//!
+//! Everything that decides is in [`raft::Node`]; here it gets its inputs and its outputs get to
+//! where they belong. The parts, each a task:
+//!
+//! - `driver` owns the engine: takes what has come as one step, publishes the machine, answers;
+//!   `reconcile` is what a leader proposes by itself, `found` the time before there is a cluster;
+//! - `disk` owns the storage: writes what waits as one batch, one sync for all of it;
+//! - `links` send to members, one task and one bounded queue for each address;
+//! - `listen` takes connections of members and of clients, which `serve` answers.
+//!
+//! # How it keeps the engine's contract ([`crate::raft`])
+//! 1. The identity is durable, with its start number raised, before the engine is made.
+//! 2. The driver empties every queue of the engine after every step.
+//! 3. One tick for each period; after a pause of the process one, not as many as were missed.
+//! 4. What it gives to transmit goes out at once, while the disk is still writing.
+//! 5. The disk's task writes steps in order, several as one batch, and reports what is durable.
+//! 6. A failure of the disk ends the node. It is started again by whoever started it.
+//! 7. The machine is published before the answers of a step are given, so that a read which was
+//!    confirmed finds all that it must see.
+//!
+//! A node is crash-only: it is closed by stopping, and started by recovering what storage holds.
+//!
+//! No `#[cfg]` of the simulator here: under it `tokio` is another crate.
+
+mod disk;
+mod driver;
+mod found;
+mod frames;
+mod handle;
+mod links;
+mod listen;
+mod options;
+mod reconcile;
+
+use std::collections::BTreeMap;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::kv::StateMachine;
+use crate::limits::NODE_INBOX_MAX;
+use crate::raft::{ClusterId, Identity, RaftId};
+use crate::storage::{Disk, DiskErrorKind, Recovered, Storage, StorageError};
+use crate::transport::{Greeting, Role};
+
+use driver::{Driver, Input};
+pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
+use links::Links;
+use listen::Listening;
+pub use options::{NetworkOptions, NodeOptions};
+
+/// A node of a cluster, at work until it is closed or dropped.
+pub struct ClusterNode {
+    handle: NodeHandle,
+    work: JoinHandle<Result<(), String>>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// Random numbers that a start needs: all independent and unpredictable.
+#[derive(Clone, Copy, Debug)]
+pub struct Drawn {
+    /// The raft id of an empty directory; not 0.
+    pub id: RaftId,
+    /// The id of a cluster that this node founds.
+    pub cluster: ClusterId,
+    /// The epoch of its machine.
+    pub epoch: u64,
+    /// For election timeouts.
+    pub seed: u64,
+}
+
+impl Drawn {
+    /// Random numbers of the system.
+    ///
+    /// # Panics
+    /// If the system has none.
+    #[must_use]
+    pub fn from_system() -> Self {
+        let draw = || getrandom::u64().expect("the system has random numbers");
+        let (id, cluster) = (RaftId(draw().max(1)), ClusterId(draw()));
+        Self { id, cluster, epoch: draw(), seed: draw() }
+    }
+}
+
+impl ClusterNode {
+    /// Opens a node on its disk. It is there at once; requests wait until it belongs to a cluster
+    /// that has a leader, or end by their deadline.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if another process has the directory, or an address is in use; `INVALID` if the
+    /// directory is of another version or holds what is not the node's; `INTERNAL` if it is damaged or
+    /// fails.
+    pub async fn open<D: Disk + Send + 'static>(
+        disk: D,
+        options: NodeOptions,
+        drawn: Drawn,
+    ) -> Result<Self> {
+        let (storage, recovered, identity) = open_storage(disk, options.clone(), drawn).await?;
+        let (inbox, inputs) = mpsc::channel(NODE_INBOX_MAX);
+        let epoch = Instant::now();
+        let machine = StateMachine::new(0);
+        let published = Published { machine, applied: 0, installs: 0, stopped: None };
+        let published = watch::Sender::new(published);
+        let handle = NodeHandle { inbox, published: published.subscribe(), epoch };
+        let cluster = watch::Sender::new(identity.cluster);
+        let listeners = listen(&options, &identity, &handle, &cluster).await?;
+        let network = options
+            .network
+            .as_ref()
+            .map(|network| (network.secret.clone(), greeting(&options, &identity)));
+        let links = Links::new(network, handle.inbox.downgrade());
+        let driver = Driver {
+            options,
+            identity,
+            links,
+            inbox: inputs,
+            published,
+            cluster,
+            epoch,
+            waiting: BTreeMap::new(),
+            requests: 0,
+            seed: drawn.seed,
+        };
+        let work = tokio::spawn(driver.live(storage, recovered, (drawn.cluster, drawn.epoch)));
+        Ok(Self { handle, work, listeners })
+    }
+
+    /// The handle through which it is asked.
+    #[must_use]
+    pub const fn handle(&self) -> &NodeHandle {
+        &self.handle
+    }
+
+    /// Ends the node, once what it has on its disk's queue is durable.
+    pub async fn close(mut self) {
+        // It may have ended already.
+        let _ = self.handle.inbox.send(Input::Stop).await;
+        let _ = (&mut self.work).await;
+    }
+
+    /// Waits until the node ends by itself: its disk failed, or it can't go on.
+    ///
+    /// # Errors
+    /// Why it ended.
+    pub async fn ended(&mut self) -> Result<()> {
+        match (&mut self.work).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(Error::unavailable(format!("the node has stopped: {why}"))),
+            Err(error) => Err(Error::internal(format!("the node has stopped: {error}"))),
+        }
+    }
+}
+
+impl Drop for ClusterNode {
+    fn drop(&mut self) {
+        for listener in &self.listeners {
+            listener.abort();
+        }
+        // Its disk's task finishes what it was given.
+        self.work.abort();
+    }
+}
+
+/// Opens the storage and raises the start number.
+async fn open_storage<D: Disk + Send + 'static>(
+    disk: D,
+    options: NodeOptions,
+    drawn: Drawn,
+) -> Result<(Storage<D>, Recovered, Identity)> {
+    let opening = spawn_blocking(move || {
+        let (mut storage, recovered) = Storage::open(disk, options.storage)?;
+        let identity = match &recovered.identity {
+            None => Ok(Identity::new(drawn.id)),
+            Some(bytes) => Identity::decode(bytes.clone()),
+        };
+        let Ok(mut identity) = identity else {
+            return Ok(Err(Error::invalid(
+                "the directory's identity can't be read: it is of another version",
+            )));
+        };
+        identity.start += 1;
+        storage.save_identity(&identity.encode())?;
+        Ok(Ok((storage, recovered, identity)))
+    });
+    let opened = opening.await.map_err(|error| Error::internal(error.to_string()))?;
+    opened.map_err(|error| storage_error(&error))?
+}
+
+/// The error for a storage that can't be opened.
+#[must_use]
+pub fn storage_error(error: &StorageError) -> Error {
+    let message = error.to_string();
+    match error {
+        StorageError::Disk(disk) if disk.kind == DiskErrorKind::Locked => {
+            Error::unavailable(message)
+        }
+        StorageError::Full(_) => Error::unavailable(message),
+        StorageError::Version { .. } | StorageError::Foreign { .. } => Error::invalid(message),
+        _ => Error::new(ErrorKind::Internal, message),
+    }
+}
+
+fn greeting(options: &NodeOptions, identity: &Identity) -> Greeting {
+    Greeting {
+        role: Role::Peer,
+        cluster: identity.cluster,
+        id: Some(identity.id),
+        name: options.name.clone(),
+        address: options.address(),
+    }
+}
+
+/// Binds the node's addresses and takes connections there.
+async fn listen(
+    options: &NodeOptions,
+    identity: &Identity,
+    node: &NodeHandle,
+    cluster: &watch::Sender<Option<ClusterId>>,
+) -> Result<Vec<JoinHandle<()>>> {
+    let Some(network) = &options.network else { return Ok(Vec::new()) };
+    let mut listeners = Vec::new();
+    for address in [Some(&network.listen), network.listen_clients.as_ref()].into_iter().flatten() {
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            Error::unavailable(format!("{address} can't be listened on: {error}"))
+                .with_detail("address", address.clone())
+        })?;
+        listeners.push(listener);
+    }
+    let listening = Listening {
+        secret: network.secret.clone(),
+        greeting: greeting(options, identity),
+        node: node.clone(),
+        cluster: cluster.subscribe(),
+    };
+    let run = |listener| tokio::spawn(listening.clone().run(listener));
+    Ok(listeners.into_iter().map(run).collect())
+}

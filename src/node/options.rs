@@ -1,0 +1,82 @@
+//! What a node is told when it starts: who it is, whom it talks to, how its engine behaves.
+
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::raft;
+use crate::storage::StorageOptions;
+use crate::transport::Secret;
+
+/// The options of a node.
+#[derive(Clone)]
+pub struct NodeOptions {
+    /// Its name, for people; a node that takes another one's place bears the same name.
+    pub name: String,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+    /// How it reaches others, and they it; none of a node that is alone.
+    pub network: Option<NetworkOptions>,
+    /// How many nodes found a cluster together.
+    pub bootstrap_expect: usize,
+    /// Whether it may found a cluster: else it only joins one.
+    pub may_found: bool,
+    /// Whether it may become a voter.
+    pub is_eligible: bool,
+    /// Up to how many voters there are: the leader promotes learners until then.
+    pub voters_max: usize,
+    /// The Raft engine.
+    pub raft: raft::Options,
+    /// Its storage.
+    pub storage: StorageOptions,
+}
+
+/// How a node reaches others.
+#[derive(Clone, Debug)]
+pub struct NetworkOptions {
+    /// What every connection proves.
+    pub secret: Secret,
+    /// Where it listens for members, `host:port`.
+    pub listen: String,
+    /// Where it listens for clients, `host:port`; none if it serves none.
+    pub listen_clients: Option<String>,
+    /// Where the others reach it, `host:port`.
+    pub advertise: String,
+    /// Where others may be found at first.
+    pub join: Vec<String>,
+}
+
+impl NodeOptions {
+    /// A node that is alone: a cluster of one, without a network.
+    #[must_use]
+    pub fn alone(name: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            name: name.into(),
+            clock,
+            network: None,
+            bootstrap_expect: 1,
+            may_found: true,
+            is_eligible: true,
+            voters_max: VOTERS_MAX_DEFAULT,
+            raft: raft::Options::default(),
+            storage: StorageOptions::default(),
+        }
+    }
+
+    /// The address that the log keeps of it.
+    pub(super) fn address(&self) -> String {
+        self.network.as_ref().map_or_else(String::new, |network| network.advertise.clone())
+    }
+}
+
+impl std::fmt::Debug for NodeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeOptions")
+            .field("name", &self.name)
+            .field("network", &self.network)
+            .field("raft", &self.raft)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Up to how many voters there are unless it is said otherwise.
+const VOTERS_MAX_DEFAULT: usize = 5;

@@ -1,0 +1,177 @@
+//! Nodes on loopback and real files: founding, joining, stopping, starting again.
+#![cfg(feature = "node")]
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/nodes.rs"]
+mod nodes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nodes::{Nodes, PATIENCE, Wall, eventually, open, value_of, write};
+use plimsoll::node::{ClusterNode, Drawn, NodeOptions};
+use plimsoll::raft::{MemberChange, Request, Role};
+use plimsoll::storage_fs::FsDisk;
+use plimsoll::value::Value;
+
+#[tokio::test]
+async fn a_node_alone_founds_at_once_and_keeps_what_it_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || NodeOptions::alone("solo", Arc::new(Wall(0)));
+    for start in 0..3 {
+        let node = open(folder.path(), options()).await;
+        for n in 0..start {
+            let machine = node.handle().read(PATIENCE).await.unwrap();
+            assert_eq!(value_of(&machine, &format!("k{n}")), Some(Value::from("v")));
+        }
+        write(node.handle(), &format!("k{start}"), "v").await.unwrap();
+        node.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = NodeOptions::alone("solo", Arc::new(Wall(0)));
+    let _node = open(folder.path(), options).await;
+    assert!(FsDisk::open(folder.path()).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_found_one_cluster_and_each_serves() {
+    let nodes = Nodes::founded(3).await;
+    for place in 0..3 {
+        write(nodes.handle(place), &format!("k{place}"), "v").await.unwrap();
+        for reader in 0..3 {
+            let machine = nodes.handle(reader).read(PATIENCE).await.unwrap();
+            let seen = value_of(&machine, &format!("k{place}"));
+            assert_eq!(seen, Some(Value::from("v")), "written at {place}, read at {reader}");
+        }
+    }
+    let first = nodes.status(0).await.unwrap();
+    assert_eq!(first.raft.voters.len(), 3);
+    for place in 1..3 {
+        assert_eq!(nodes.status(place).await.unwrap().cluster, first.cluster);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_leader_is_followed_by_another_and_comes_back() {
+    let mut nodes = Nodes::founded(3).await;
+    for round in 0..3 {
+        let leader = nodes.leader().await;
+        write(nodes.handle(leader), &format!("before{round}"), "v").await.unwrap();
+        nodes.stop(leader).await;
+        let other = nodes.leader().await;
+        write(nodes.handle(other), &format!("after{round}"), "v").await.unwrap();
+        nodes.start(leader).await;
+        let machine = nodes.handle(leader).read(PATIENCE).await.unwrap();
+        for key in [format!("before{round}"), format!("after{round}")] {
+            assert_eq!(value_of(&machine, &key), Some(Value::from("v")), "{key}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_nodes_stop_and_start_and_nothing_is_lost() {
+    let mut nodes = Nodes::founded(3).await;
+    write(nodes.handle(1), "kept", "v").await.unwrap();
+    for place in 0..3 {
+        nodes.stop(place).await;
+    }
+    for place in 0..3 {
+        nodes.start(place).await;
+    }
+    let machine = nodes.handle(2).read(PATIENCE).await.unwrap();
+    assert_eq!(value_of(&machine, "kept"), Some(Value::from("v")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_joins_is_promoted_and_leaves() {
+    let mut nodes = Nodes::places(4, 3);
+    for place in 0..3 {
+        nodes.start(place).await;
+    }
+    let leader = nodes.leader().await;
+    write(nodes.handle(leader), "early", "v").await.unwrap();
+    nodes.start(3).await;
+    let joined = eventually("the node is a voter", async || {
+        let status = nodes.status(3).await?;
+        status.raft.voters.contains(&status.raft.id).then_some(status)
+    })
+    .await;
+    assert_eq!(joined.members.len(), 4);
+    let machine = nodes.handle(3).read(PATIENCE).await.unwrap();
+    assert_eq!(value_of(&machine, "early"), Some(Value::from("v")));
+    let removal = Request::Change(vec![MemberChange::Remove(joined.raft.id)]);
+    nodes.handle(0).request(removal, PATIENCE).await.unwrap();
+    let status = nodes.status(0).await.unwrap();
+    assert!(!status.raft.voters.contains(&joined.raft.id));
+    // It does not ask to be added again.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!nodes.status(0).await.unwrap().members.contains_key(&joined.raft.id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_with_an_empty_directory_takes_the_place_of_its_name() {
+    let mut nodes = Nodes::founded(3).await;
+    let old = nodes.status(2).await.unwrap().raft.id;
+    write(nodes.handle(0), "kept", "v").await.unwrap();
+    nodes.stop(2).await;
+    std::fs::remove_dir_all(nodes.data_dir(2)).unwrap();
+    let leader = nodes.leader().await;
+    assert_ne!(leader, 2);
+    nodes.start(2).await;
+    let new = eventually("it took the place", async || {
+        let status = nodes.status(0).await?;
+        let new = nodes.status(2).await?.raft.id;
+        let is_new = status.raft.voters.contains(&new) && !status.raft.voters.contains(&old);
+        (is_new && status.raft.outgoing.is_empty()).then_some(new)
+    })
+    .await;
+    assert_ne!(new, old);
+    let machine = nodes.handle(2).read(PATIENCE).await.unwrap();
+    assert_eq!(value_of(&machine, "kept"), Some(Value::from("v")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_every_request_ends_by_its_deadline() {
+    let mut nodes = Nodes::founded(3).await;
+    let leader = nodes.leader().await;
+    for place in (0..3).filter(|place| *place != leader) {
+        nodes.stop(place).await;
+    }
+    let began = std::time::Instant::now();
+    let timeout = Duration::from_millis(700);
+    let handle = nodes.handle(leader);
+    let (read, written) =
+        tokio::join!(handle.read(timeout), handle.request(nodes::put("k", "v"), timeout));
+    assert!(read.is_err() && written.is_err());
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let status = eventually("the leader steps down", async || {
+        nodes.status(leader).await.filter(|status| status.raft.role != Role::Leader)
+    })
+    .await;
+    assert_eq!(status.raft.leader, None);
+}
+
+#[tokio::test]
+async fn nodes_without_the_secret_found_nothing() {
+    let mut nodes = Nodes::places(2, 2);
+    nodes.start(0).await;
+    nodes.secret = plimsoll::transport::Secret::from_bytes([8; 32]);
+    nodes.start(1).await;
+    let read = nodes.handle(0).read(Duration::from_secs(1)).await;
+    assert!(read.is_err(), "one node alone is not the two that were expected");
+    assert!(nodes.status(0).await.is_none());
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_an_error_that_names_it() {
+    let nodes = Nodes::places(1, 1);
+    let _taken = std::net::TcpListener::bind(&nodes.addresses[0]).unwrap();
+    let disk = FsDisk::open(&nodes.data_dir(0)).unwrap();
+    let opened = ClusterNode::open(disk, nodes.options(0), Drawn::from_system()).await;
+    let error = opened.err().unwrap();
+    assert!(error.message().contains(&nodes.addresses[0]), "{error}");
+}
