@@ -57,6 +57,8 @@ pub mod json;
 pub mod sql;
 #[cfg(feature = "fs")]
 pub mod storage_fs;
+#[cfg(feature = "node")]
+pub mod transport;
 
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "blocking")]

@@ -191,6 +191,15 @@ pub const RAFT_MEMBERS_MAX: usize = 64;
 /// Entries by which a learner may be behind when it becomes a voter.
 pub const RAFT_PROMOTION_LAG_MAX: u64 = 1_024;
 
+/// Largest frame of a connection between nodes, in bytes.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// How long the handshake of a connection takes at most, in milliseconds.
+pub const HANDSHAKE_MS_MAX: u64 = 5_000;
+
+/// Longest name and longest address in the greeting of a connection, in bytes each.
+pub const GREETING_TEXT_BYTES_MAX: usize = 1_024;
+
 /// Bytes of a segment of the write-ahead log; a larger batch gets a segment of its own.
 pub const SEGMENT_BYTES: usize = 16 << 20;
 
