@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use plimsoll::raft::{ClusterId, RaftId};
 use plimsoll::transport::{Connection, Greeting, Role, Secret, TransportError, initiate, respond};
 use snow::StatelessTransportState;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf};
+use tokio::time::timeout;
 
 pub const LONG: Duration = Duration::from_secs(5);
 
@@ -144,4 +146,90 @@ impl RawPeer {
 /// The text of a frame.
 pub fn frame(body: &[u8]) -> Vec<u8> {
     [&(body.len() as u32).to_be_bytes(), body].concat()
+}
+
+/// What happens to one direction of a wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    Nothing,
+    /// One bit of the byte at this place is turned over.
+    Flip(usize),
+    /// It ends before the byte at this place.
+    Cut(usize),
+}
+
+/// What one side of a session has seen: the frames that came, and how it ended.
+#[derive(Debug)]
+pub struct Seen {
+    pub frames: Vec<Bytes>,
+    pub end: Result<(), TransportError>,
+}
+
+/// A session of two sides that send the same frames, over a wire that may be edited.
+#[derive(Debug)]
+pub struct Session {
+    /// What the opening side has seen, then the accepting one.
+    pub seen: [Seen; 2],
+    /// What the opening side has sent, then the accepting one.
+    pub sent: [Vec<u8>; 2],
+}
+
+impl Session {
+    pub async fn run(frames: &[&[u8]], forward: Edit, backward: Edit) -> Self {
+        let (opener, near) = tokio::io::duplex(1 << 20);
+        let (acceptor, far) = tokio::io::duplex(1 << 20);
+        let (near_in, near_out) = tokio::io::split(near);
+        let (far_in, far_out) = tokio::io::split(far);
+        let forward = tokio::spawn(relay(near_in, far_out, forward));
+        let backward = tokio::spawn(relay(far_in, near_out, backward));
+        let both = async {
+            tokio::join!(exchange(opened(opener), frames), exchange(accepted(acceptor), frames))
+        };
+        let (one, other) = timeout(12 * LONG, both).await.expect("a session ends");
+        Self { seen: [one, other], sent: [forward.await.unwrap(), backward.await.unwrap()] }
+    }
+}
+
+async fn exchange(
+    connected: impl Future<Output = Result<Memory, TransportError>>,
+    frames: &[&[u8]],
+) -> Seen {
+    let mut seen = Seen { frames: Vec::new(), end: Ok(()) };
+    seen.end = async {
+        let Connection { mut sender, mut receiver, .. } = connected.await?;
+        for frame in frames {
+            sender.push(frame)?;
+            sender.flush().await?;
+        }
+        sender.finish().await?;
+        while let Some(frame) = receiver.receive().await? {
+            seen.frames.push(frame);
+        }
+        Ok(())
+    }
+    .await;
+    seen
+}
+
+/// Carries bytes until they end, and gives what came.
+async fn relay(
+    mut from: ReadHalf<DuplexStream>,
+    mut to: WriteHalf<DuplexStream>,
+    edit: Edit,
+) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Ok(byte) = from.read_u8().await {
+        let edited = match edit {
+            Edit::Cut(place) if place == all.len() => break,
+            Edit::Flip(place) if place == all.len() => byte ^ 1 << (place % 8),
+            _ => byte,
+        };
+        all.push(byte);
+        if to.write_u8(edited).await.is_err() {
+            break;
+        }
+    }
+    // Whoever has gone does not want to know of it.
+    drop(to.shutdown().await);
+    all
 }
