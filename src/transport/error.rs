@@ -64,6 +64,8 @@ pub enum TransportError {
     Oversized {
         /// Its length as the peer says, in bytes.
         bytes: usize,
+        /// The most that is taken here.
+        bytes_max: usize,
     },
     /// A frame that was to be sent is too long; nothing of it was sent.
     FrameTooLong {
@@ -115,8 +117,8 @@ impl fmt::Display for TransportError {
                 f,
                 "record {record} of the connection is damaged, or is not the one that comes next"
             ),
-            Self::Oversized { bytes } => {
-                write!(f, "the peer sends a frame of {bytes} bytes, the limit is {FRAME_BYTES_MAX}")
+            Self::Oversized { bytes, bytes_max } => {
+                write!(f, "the peer sends a frame of {bytes} bytes where the limit is {bytes_max}")
             }
             Self::FrameTooLong { bytes } => {
                 write!(f, "a frame of {bytes} bytes can't be sent, the limit is {FRAME_BYTES_MAX}")
