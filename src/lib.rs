@@ -60,6 +60,10 @@ pub mod storage_fs;
 #[cfg(feature = "node")]
 pub mod transport;
 
+// Floor 4: the drivers.
+#[cfg(feature = "node")]
+pub mod node;
+
 // Floors 5 and up: stores and their surfaces.
 #[cfg(feature = "blocking")]
 pub mod blocking;

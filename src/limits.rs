@@ -200,6 +200,15 @@ pub const HANDSHAKE_MS_MAX: u64 = 5_000;
 /// Longest name and longest address in the greeting of a connection, in bytes each.
 pub const GREETING_TEXT_BYTES_MAX: usize = 1_024;
 
+/// Inputs that wait for a node, before whoever has another one waits too.
+pub const NODE_INBOX_MAX: usize = 4_096;
+
+/// Connections that a node has on each of its addresses; beyond it new ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// Bytes that wait to be sent to one member; what comes beyond it is lost, and sent again later.
+pub const LINK_BYTES_MAX: usize = 64 << 20;
+
 /// Bytes of a segment of the write-ahead log; a larger batch gets a segment of its own.
 pub const SEGMENT_BYTES: usize = 16 << 20;
 
