@@ -33,7 +33,9 @@ impl HostAddress {
     /// `INVALID` if it has another form, or names the address that stands for all of a machine's own.
     pub fn parse(text: &str, default_port: u16) -> Result<Self> {
         let (host, port) = split(text).ok_or_else(|| no_address(text))?;
+        let is_number = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let port = match port {
+            Some(port) if !is_number(port) => return Err(no_address(text)),
             Some(port) => port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
                 Error::invalid(format!("{port:?} is no port; write a number from 1 to 65535"))
             })?,
@@ -143,11 +145,15 @@ mod tests {
             &long,
             "a,b",
             "u@n1",
+            "n1:",
+            "n1:x",
+            "n1:+1",
+            "[::1]:",
         ] {
             let error = HostAddress::parse(text, 7946).expect_err(text);
-            assert!(error.message().contains("is no "), "{text}: {error}");
+            assert!(error.message().contains("is no address; write host or host:port"), "{text}: {error}");
         }
-        for text in ["n1:", "n1:0", "n1:65536", "n1:x", "[::1]:"] {
+        for text in ["n1:0", "n1:65536", "[::1]:0"] {
             let error = HostAddress::parse(text, 7946).expect_err(text);
             assert!(error.message().ends_with("write a number from 1 to 65535"), "{text}: {error}");
         }
