@@ -151,7 +151,10 @@ mod tests {
             "[::1]:",
         ] {
             let error = HostAddress::parse(text, 7946).expect_err(text);
-            assert!(error.message().contains("is no address; write host or host:port"), "{text}: {error}");
+            assert!(
+                error.message().contains("is no address; write host or host:port"),
+                "{text}: {error}"
+            );
         }
         for text in ["n1:0", "n1:65536", "[::1]:0"] {
             let error = HostAddress::parse(text, 7946).expect_err(text);
