@@ -1,8 +1,8 @@
 //! `plimsoll init`: the folder of a cluster whose nodes share this machine, to try it and to learn
 //! from.
 //!
-//! Everything is composed before anything is written, and nothing that exists is overwritten. The
-//! files name each other by relative paths, so the folder can be moved.
+//! What can be refused is refused before anything is written, and nothing that exists is overwritten.
+//! The files name each other by relative paths, so the folder can be moved.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
