@@ -74,6 +74,9 @@ pub const CONFIG_DEPTH_MAX: usize = 64;
 /// Longest namespace and longest name of an entry id, in bytes each.
 pub const ENTRY_ID_PART_BYTES_MAX: usize = 128;
 
+/// Longest name of a node, and of a failure domain, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 128;
+
 /// Longest regular expression in a condition of a policy, in bytes.
 pub const POLICY_PATTERN_BYTES_MAX: usize = 1_024;
 

@@ -112,20 +112,8 @@ const TOP: &[Row] = &[
     ),
     ("version: \"1.0\"\n  namespace: app\n", &["t.yaml:2:", "this is not YAML"]),
     (
-        "version: \"1.0\"\nnamespace: app\ncluster: {enabled: true}\nentries: []\n",
-        &["t.yaml:3:20: cluster.enabled: this build has no cluster; write false"],
-    ),
-    (
         "version: \"1.0\"\nnamespace: app\ncluster: {enabled: maybe}\nentries: []\n",
         &["cluster.enabled: expected true or false, found the string \"maybe\""],
-    ),
-    (
-        "version: \"1.0\"\nnamespace: app\ncluster: {}\nentries: []\n",
-        &["cluster.enabled: the field is missing"],
-    ),
-    (
-        "version: \"1.0\"\nnamespace: app\ncluster: {enabled: false, name: n}\nentries: []\n",
-        &["cluster.name: the field is unknown"],
     ),
     (
         "version: \"1.0\"\nnamespace: app\ncluster: yes\nentries: []\n",
@@ -172,7 +160,7 @@ const ENTRIES: &[Row] = &[
     (
         "  - name: a\n    kind: http.service\n    port: 80\n",
         &[
-            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, db.sql.sqlite",
+            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, store.kv.raft, db.sql.sqlite",
         ],
     ),
     (
@@ -180,10 +168,11 @@ const ENTRIES: &[Row] = &[
         &["entries[0].kind: expected a string, found a list"],
     ),
     (
-        "  - name: a\n    kind: store.kv.raft\n    namespace: x\n",
-        &["t.yaml:5:11: entries[0].kind: store.kv.raft is not supported by this build"],
+        "  - name: a\n    kind: store.kv.crdt\n    namespace: x\n",
+        &[
+            "t.yaml:5:11: entries[0].kind: store.kv.crdt is not supported by this build; remove the entry, or use one of store.memory, store.sql, store.kv.raft,",
+        ],
     ),
-    ("  - name: a\n    kind: store.kv.crdt\n", &["store.kv.crdt is not supported by this build"]),
     (
         "  - name: a\n    kind: store.memory\n    lifecycle: true\n",
         &[
@@ -474,7 +463,7 @@ fn references_lead_to_databases_and_never_in_a_circle() {
 
 #[test]
 fn every_independent_problem_is_told_at_once_and_details_are_of_the_first() {
-    let text = "version: 1\nnamespace: app\nentries:\n  - name: a\n    kind: store.memory\n    max_size: x\n    typo: 1\n  - kind: store.kv.raft\n";
+    let text = "version: 1\nnamespace: app\nentries:\n  - name: a\n    kind: store.memory\n    max_size: x\n    typo: 1\n  - kind: store.kv.crdt\n";
     let error = refused(text);
     let expected = [
         "the configuration has 5 problems:",
@@ -482,7 +471,7 @@ fn every_independent_problem_is_told_at_once_and_details_are_of_the_first() {
         "  t.yaml:6:15: entries[0].max_size: expected a whole number",
         "  t.yaml:7:5: entries[0].typo: the field is unknown",
         "  t.yaml:8:5: entries[1].name: the field is missing",
-        "  t.yaml:8:11: entries[1].kind: store.kv.raft is not supported",
+        "  t.yaml:8:11: entries[1].kind: store.kv.crdt is not supported",
     ];
     assert_eq!(error.message().lines().count(), expected.len());
     for (line, expected) in error.message().lines().zip(expected) {

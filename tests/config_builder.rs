@@ -8,8 +8,11 @@ use std::time::Duration;
 
 use plimsoll::clock::{ManualClock, UnixMillis};
 use plimsoll::error::{Error, ErrorKind};
+use plimsoll::keyspace::Keyspace;
 use plimsoll::policy::{Effect, Field, Operand, Operator, Pattern, Policy, PolicyCondition};
-use plimsoll::registry::{Config, ConfigBuilder, EntryKind, LoadOptions, RegistryEntry};
+use plimsoll::registry::{
+    Config, ConfigBuilder, EntryKind, LoadOptions, RaftStoreOptions, RegistryEntry,
+};
 use plimsoll::sql::{
     Identifier, Password, PoolOptions, PostgresOptions, RootCertificates, SqlClock, SqliteFile,
     SqliteOptions, SslMode, Synchronous,
@@ -52,6 +55,7 @@ fn shown(entry: &RegistryEntry) -> String {
             format!("{options:?} {password}")
         }
         EntryKind::Kv(kv) => kv.store().to_string(),
+        EntryKind::RaftStore(options) => options.keyspace.to_string(),
         other => panic!("no comparison of {other:?}"),
     };
     format!("{} {} {}: {kind}", entry.id(), entry.kind().name(), entry.auto_start())
@@ -72,6 +76,7 @@ const EVERY_KIND: &str = r#"
      options: {sslmode: verify-full, sslrootcert: ca.pem, connect_timeout: 1s, statement_timeout: 1m,
                application_name: shop}}
   - {name: namespaces, kind: kv, store: app:records}
+  - {name: deployments, kind: store.kv.raft, namespace: deploy.v-1_x}
   - {name: read, kind: security.policy,
      policy: {effect: allow, actions: "store.key.*", resources: app:plain}}
   - {name: deny, kind: security.policy, groups: [staff, guests], policy: {effect: deny,
@@ -108,6 +113,7 @@ fn every_kind() -> ConfigBuilder {
     let small = MemoryOptions { max_size: 7, cleanup_interval: Some(Duration::from_secs(5_400)) };
     let levels = vec![1.into(), 2.0.into(), "3".into(), true.into()];
     let one = |value: Value| Operand::One(value);
+    let keyspace = Keyspace::new("deploy.v-1_x").unwrap();
     let deny =
         Policy::new(Effect::Deny, patterns(&["store.get", "http.*"]), patterns(&["*", "app:r*"]))
             .with_groups(["staff", "guests"])
@@ -128,6 +134,7 @@ fn every_kind() -> ConfigBuilder {
         .postgres("app:pg", PostgresOptions::new("localhost", "app", "me"))
         .postgres("app:tls", tls)
         .kv("app:namespaces", "app:records")
+        .raft_store("app:deployments", RaftStoreOptions { keyspace })
         .policy(
             "app:read",
             Policy::new(Effect::Allow, patterns(&["store.key.*"]), patterns(&["app:plain"])),
@@ -141,7 +148,7 @@ fn a_builder_and_a_text_make_the_same_configuration() {
     let (parsed, built) = (parse(&text).unwrap(), every_kind().build().unwrap());
     let kinds: std::collections::BTreeSet<_> =
         built.entries().iter().map(|entry| entry.kind().name()).collect();
-    assert_eq!(kinds.len(), 6, "every kind of this build is compared: {kinds:?}");
+    assert_eq!(kinds.len(), 7, "every kind of this build is compared: {kinds:?}");
     assert_eq!(parsed.entries().len(), built.entries().len());
     for (parsed, built) in parsed.entries().iter().zip(built.entries()) {
         assert_eq!(shown(built), shown(parsed));

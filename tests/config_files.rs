@@ -40,7 +40,7 @@ fn foreign_kinds_are_skipped_only_when_asked_for() {
     assert_eq!(told, ("app:get/{id}", "http.endpoint", "t.yaml:4:5".to_owned()));
 
     let table = [
-        ("  - {name: a, kind: store.kv.raft}\n", "store.kv.raft is not supported by this build"),
+        ("  - {name: a, kind: store.kv.crdt}\n", "store.kv.crdt is not supported by this build"),
         ("  - {name: a, kind: store.memory, typo: 1}\n", "entries[0].typo: the field is unknown"),
         ("  - {kind: http.service}\n", "entries[0].name: the field is missing"),
         (
@@ -112,6 +112,18 @@ fn a_folder_is_read_with_the_folders_below() {
     let config = load(root).unwrap();
     let ids: Vec<_> = config.entries().iter().map(|entry| entry.id().as_str()).collect();
     assert_eq!(ids, ["app:root", "app:a", "app.b:y", "app.b:x"], "parents first, then by name");
+
+    let cluster = "{enabled: true, name: n1, raft: {data_dir: data}}";
+    let with_cluster = |name| format!("{}cluster: {cluster}\n", index("app.c", name));
+    write(&root.join("a/deep/_index.yaml"), with_cluster("c"));
+    let data_dir = load(root).unwrap().cluster().unwrap().raft.data_dir.clone();
+    assert_eq!(data_dir, root.join("a/deep/data"), "from the folder of the file that says it");
+    write(&root.join("b/_index.yaml"), with_cluster("d"));
+    let error = load(root).unwrap_err();
+    let first = format!("the first stands at {}:4:10", root.join("a/deep/_index.yaml").display());
+    let second = "b/_index.yaml:4:10: cluster: this is a second section cluster, ";
+    assert_says(&error, &[second, &first, "remove one of them"]);
+    write(&root.join("b/_index.yaml"), index("app.b", "x"));
 
     write(&root.join("c/_index.yaml"), index("app", "a"));
     write(&root.join("d/_index.yaml"), "entries: 5");

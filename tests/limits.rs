@@ -79,6 +79,7 @@ fn constants_of_stores() -> BTreeMap<&'static str, u128> {
 
 fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
     constants![
+        NODE_NAME_BYTES_MAX,
         RAFT_REQUESTS_MAX,
         RAFT_PERSISTS_MAX,
         RAFT_MESSAGE_BYTES_MAX,

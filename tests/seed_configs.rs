@@ -78,14 +78,24 @@ async fn the_sql_store_of_the_documents_works_on_the_table_of_the_documents() {
     assert!(Key::new(&longest).is_ok());
 }
 
-/// The cluster kinds are not built: until they are, using one is a clear error at the start.
+/// The block says nothing of the cluster that its text requires.
+#[tokio::test]
+async fn the_raft_store_of_the_documents_loads_and_asks_for_its_cluster() {
+    let config = config(Path::new("."), &block("raft_store.yaml"), "").unwrap();
+    let entry = config.entry("app:deployments").unwrap();
+    let EntryKind::RaftStore(options) = entry.kind() else { panic!("{entry:?}") };
+    assert_eq!(options.keyspace.as_str(), "deploy");
+    let engine = Plimsoll::open(config).await.unwrap();
+    let refused = engine.store("app:deployments").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.message().contains("cluster.enabled: true"), "{refused:?}");
+}
+
+/// That kind is not built: until it is, it is a clear error at the start.
 #[test]
-fn the_cluster_stores_of_the_documents_are_refused_by_name() {
-    for (name, kind) in [("raft_store.yaml", "store.kv.raft"), ("crdt_store.yaml", "store.kv.crdt")]
-    {
-        let refused = config(Path::new("."), &block(name), "").unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Invalid);
-        assert!(refused.message().contains(kind), "{refused:?}");
-        assert!(refused.message().contains("app.yaml:5"), "{refused:?}");
-    }
+fn the_crdt_store_of_the_documents_is_refused_by_name() {
+    let refused = config(Path::new("."), &block("crdt_store.yaml"), "").unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert!(refused.message().contains("store.kv.crdt"), "{refused:?}");
+    assert!(refused.message().contains("app.yaml:5"), "{refused:?}");
 }

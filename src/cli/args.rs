@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use crate::json;
+use crate::limits::RAFT_FOUNDERS_MAX;
 use crate::policy::Actor;
 use crate::registry::parse_duration;
 use crate::value::Value;
@@ -51,6 +52,9 @@ pub enum Command {
     Copy(CopyArgs),
     /// Tell what a store is and what it supports
     Info(InfoArgs),
+    /// Make the folder of a cluster whose nodes share this machine
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(InitArgs),
     /// Check a configuration without opening anything
     CheckConfig(CheckConfigArgs),
     /// Check whether a recorded history of calls is linearizable
@@ -291,6 +295,20 @@ pub struct InfoArgs {
     pub store: String,
 }
 
+/// `plimsoll init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// How many nodes, from 1 to 16
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=FOUNDERS_MAX))]
+    pub nodes: u16,
+    /// The first port of the first node; each node has three, and the next one starts ten further on
+    #[arg(long, value_name = "PORT", default_value_t = 7946, value_parser = clap::value_parser!(u16).range(1..))]
+    pub base_port: u16,
+    /// The folder to make, or an empty one
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+}
+
 /// `plimsoll check-config`.
 #[derive(Debug, Args)]
 pub struct CheckConfigArgs {
@@ -312,6 +330,17 @@ pub struct CheckHistoryArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// Every node of the folder founds its cluster.
+const FOUNDERS_MAX: i64 = RAFT_FOUNDERS_MAX as i64;
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  plimsoll init --nodes 3 cluster
+  sh cluster/start.sh
+
+The folder has a configuration for each node, the secret that they share, and
+a script that starts them.";
 
 const CHECK_HISTORY_CODES: &str = "\
 Exit codes: 0 linearizable, 1 not (the counterexample is printed), 2 unreadable, nothing to check,

@@ -8,6 +8,7 @@ mod args;
 mod check_history;
 mod copy;
 mod demo;
+mod init;
 mod kv;
 mod output;
 mod repl;
@@ -97,6 +98,7 @@ async fn execute(command: Command) -> Exit {
         Command::Run(args) => return run::run(args).await,
         Command::Repl(args) => return repl::repl(args).await,
         Command::Demo => return demo::run().await,
+        Command::Init(args) => init::init(&args),
         Command::CheckConfig(args) => check_config(&args),
         Command::CheckHistory(args) => check_history::check_history(&args),
         Command::Completions { shell } => {

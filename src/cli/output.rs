@@ -162,6 +162,12 @@ pub fn config(config: &Config) {
     for skipped in config.skipped() {
         say!("{}  {}  skipped: {}", skipped.id(), skipped.kind(), skipped.location());
     }
+    if let Some(cluster) = config.cluster() {
+        match cluster.membership.advertised() {
+            Some(address) => say!("cluster: {} at {address}", cluster.name),
+            None => say!("cluster: {} alone", cluster.name),
+        }
+    }
     say!("{} entries, no error", config.entries().len());
 }
 

@@ -11,9 +11,11 @@ use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cluster::{self, ClusterOptions};
 use super::config::{Config, LoadOptions};
 use super::entry::{self, Parsed};
 use super::entry_id::{self, EntryId};
+use super::environment::Environment;
 use super::fields::{Context, Fields};
 use super::kv;
 use super::nodes::Nodes;
@@ -21,6 +23,7 @@ use super::policy;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::problem::{FieldPath, Origin, Problem};
+use super::raft_store::{self, RaftStoreOptions};
 use super::source;
 #[cfg(feature = "sql")]
 use super::sql;
@@ -64,6 +67,7 @@ use crate::store::SqlOptions;
 pub struct ConfigBuilder {
     folder: PathBuf,
     entries: Vec<Addition>,
+    clusters: Vec<(ClusterOptions, Place)>,
     auto_starts: Vec<(String, Place)>,
 }
 
@@ -85,6 +89,7 @@ enum Kind {
     Kv {
         store: String,
     },
+    RaftStore(RaftStoreOptions),
     #[cfg(feature = "sql")]
     Sqlite(SqliteOptions),
     #[cfg(feature = "sql")]
@@ -98,12 +103,20 @@ enum Kind {
 
 impl ConfigBuilder {
     pub(super) fn new() -> Self {
-        Self { folder: PathBuf::new(), entries: Vec::new(), auto_starts: Vec::new() }
+        let (entries, clusters, auto_starts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { folder: PathBuf::new(), entries, clusters, auto_starts }
     }
 
     /// From where relative paths resolve; without it, from the working directory.
     pub fn folder(mut self, folder: impl AsRef<Path>) -> Self {
         folder.as_ref().clone_into(&mut self.folder);
+        self
+    }
+
+    /// Makes the engine a node of a cluster, as the section `cluster` with `enabled: true`.
+    #[track_caller]
+    pub fn cluster(mut self, options: ClusterOptions) -> Self {
+        self.clusters.push((options, Location::caller()));
         self
     }
 
@@ -132,6 +145,12 @@ impl ConfigBuilder {
     #[track_caller]
     pub fn sql_store(self, id: &str, database: &str, options: SqlOptions) -> Self {
         self.add(id, Kind::SqlStore { database: database.to_owned(), options })
+    }
+
+    /// Adds a `store.kv.raft`, which needs [`ConfigBuilder::cluster`] before it is used.
+    #[track_caller]
+    pub fn raft_store(self, id: &str, options: RaftStoreOptions) -> Self {
+        self.add(id, Kind::RaftStore(options))
     }
 
     /// Adds a `kv`: the namespaces of `KV` are kept in this store, which is an entry too.
@@ -166,6 +185,9 @@ impl ConfigBuilder {
             let is_started = self.auto_starts.iter().any(|(id, _)| *id == addition.id);
             config.add(addition.read(&folder, path, is_started, &mut problems));
         }
+        for (options, place) in &self.clusters {
+            read_cluster(&mut config, options, place, &folder, &mut problems);
+        }
         problems.extend(self.auto_starts.iter().filter_map(|(id, place)| self.check(id, place)));
         config.checked(problems)
     }
@@ -198,8 +220,7 @@ impl Addition {
         problems: &mut Vec<Problem>,
     ) -> Option<Parsed> {
         let origin = origin(self.place, path.clone());
-        let problems_here = RefCell::default();
-        let context = Context { file: &origin.file, environment: None, problems: problems_here };
+        let context = context(&origin.file);
         let report = |field, error| {
             context.report(&Origin { path: path.field(field), ..origin.clone() }, error);
         };
@@ -217,10 +238,7 @@ impl Addition {
             }
         };
         let nodes = self.nodes(name, is_started);
-        for (field, why) in nodes.refusals() {
-            let path = field.split('.').fold(path.clone(), |path, name| path.field(name));
-            context.report(&Origin { path, ..origin.clone() }, *why);
-        }
+        report_refusals(&nodes, &origin, &context);
         let node = nodes.finish();
         let fields = Fields::new(&context, &node, path).expect("the node is a mapping");
         let parsed = entry::read(fields, namespace, folder, &LoadOptions::default());
@@ -257,6 +275,7 @@ impl Kind {
             Self::Memory(_) => entry::STORE_MEMORY,
             Self::Policy(_) => entry::SECURITY_POLICY,
             Self::Kv { .. } => entry::KV,
+            Self::RaftStore(_) => entry::STORE_KV_RAFT,
             #[cfg(feature = "sql")]
             Self::Sqlite(_) => entry::DB_SQL_SQLITE,
             #[cfg(feature = "sql")]
@@ -271,6 +290,7 @@ impl Kind {
             Self::Memory(options) => entry::write_memory(options, nodes),
             Self::Policy(policy) => policy::write(policy, nodes),
             Self::Kv { store } => kv::write(store, nodes),
+            Self::RaftStore(options) => raft_store::write(options, nodes),
             #[cfg(feature = "sql")]
             Self::Sqlite(options) => sql::write_sqlite(options, nodes),
             #[cfg(feature = "sql")]
@@ -278,6 +298,39 @@ impl Kind {
             #[cfg(feature = "postgres")]
             Self::Postgres(options) => postgres::write(options, nodes),
         }
+    }
+}
+
+/// Reads the options of a cluster as if they stood in a text.
+fn read_cluster(
+    config: &mut Config,
+    options: &ClusterOptions,
+    place: Place,
+    folder: &Path,
+    problems: &mut Vec<Problem>,
+) {
+    let path = FieldPath::default().field("cluster");
+    let origin = origin(place, path.clone());
+    let context = context(&origin.file);
+    let mut nodes = Nodes::new(place.into());
+    cluster::write(options, &mut nodes);
+    report_refusals(&nodes, &origin, &context);
+    let node = nodes.finish();
+    let fields = Fields::new(&context, &node, path).expect("the node is a mapping");
+    config.read_cluster(fields, folder, &Environment::default());
+    problems.extend(context.problems.into_inner());
+}
+
+/// Without an environment: text means itself.
+fn context(file: &Arc<str>) -> Context<'_> {
+    Context { file, environment: None, problems: RefCell::default() }
+}
+
+/// Reports what no text could say.
+fn report_refusals(nodes: &Nodes, origin: &Origin, context: &Context<'_>) {
+    for (field, why) in nodes.refusals() {
+        let path = field.split('.').fold(origin.path.clone(), |path, name| path.field(name));
+        context.report(&Origin { path, ..origin.clone() }, *why);
     }
 }
 

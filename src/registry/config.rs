@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::builder::ConfigBuilder;
+use super::cluster::{self, ClusterOptions};
 use super::entry::{self, EntryKind, Parsed, RegistryEntry, SkippedEntry};
 use super::entry_id::{self, EntryId};
 use super::environment::Environment;
@@ -35,6 +36,9 @@ pub struct Config {
     /// Where the entry of an id stands in `entries`.
     positions: BTreeMap<EntryId, usize>,
     skipped: Vec<SkippedEntry>,
+    cluster: Option<ClusterOptions>,
+    /// Of the section `cluster`, whether it is enabled or not.
+    cluster_origin: Option<Origin>,
 }
 
 impl Config {
@@ -95,6 +99,12 @@ impl Config {
             EntryKind::Kv(kv) => Some(kv),
             _ => None,
         })
+    }
+
+    /// The options of the cluster; none if there is no section `cluster`, or it is not enabled.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&ClusterOptions> {
+        self.cluster.as_ref()
     }
 
     /// The entries of foreign kinds that were left out.
@@ -164,12 +174,32 @@ impl Config {
             Ok(given.text()?.to_owned())
         });
         if let Some(cluster) = fields.optional_mapping("cluster") {
-            read_cluster(cluster);
+            self.read_cluster(cluster, &source.folder, &options.environment);
         }
         for entry in fields.required_mappings("entries", "[]") {
             self.add(entry::read(entry, namespace.as_deref(), &source.folder, options));
         }
         fields.finish();
+    }
+
+    /// Reads a section `cluster`, and reports one that is not the first.
+    pub(super) fn read_cluster(
+        &mut self,
+        fields: Fields<'_>,
+        folder: &Path,
+        environment: &Environment,
+    ) {
+        match &self.cluster_origin {
+            Some(first) => {
+                let message = format!(
+                    "this is a second section cluster, the first stands at {first}; a process is one \
+                     node, so remove one of them"
+                );
+                fields.report(fields.origin(), message);
+            }
+            None => self.cluster_origin = Some(fields.origin().clone()),
+        }
+        self.cluster = cluster::read(fields, folder, environment);
     }
 
     /// A problem for each entry whose id another has already.
@@ -186,17 +216,6 @@ impl Config {
         }
         problems
     }
-}
-
-/// The section `cluster`, of which this build knows only that it is off.
-fn read_cluster(mut cluster: Fields<'_>) {
-    cluster.required("enabled", "false", |given| match given.boolean()? {
-        false => Ok(()),
-        true => {
-            Err(Refusal::new("this build has no cluster; write false, or leave the section out"))
-        }
-    });
-    cluster.finish();
 }
 
 #[cfg(feature = "sql")]

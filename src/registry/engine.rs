@@ -21,6 +21,7 @@ use tokio::sync::{OnceCell, RwLock};
 use super::config::Config;
 use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
+use super::raft_store::RaftStoreOptions;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespaces::Namespaces;
@@ -227,6 +228,7 @@ impl Inner {
                 }
                 Ok(SqlStore::open(database.clone(), sql.options().clone()).await?)
             }
+            EntryKind::RaftStore(options) => self.open_raft_store(entry, options),
             EntryKind::Policy(_) => Err(no_store(entry)),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
@@ -234,6 +236,22 @@ impl Inner {
             EntryKind::PostgresDatabase(_) => Err(no_store(entry)),
             EntryKind::Kv(_) => Err(no_store(entry)),
         }
+    }
+
+    /// A view on the Raft engine of the node.
+    fn open_raft_store(
+        &self,
+        entry: &RegistryEntry,
+        options: &RaftStoreOptions,
+    ) -> Result<Arc<dyn Store>> {
+        if self.config.cluster().is_none() {
+            return Err(no_cluster(entry));
+        }
+        let message = format!(
+            "this build has no node, which would keep the namespace {}; use another kind of store",
+            options.keyspace
+        );
+        Err(Error::unavailable(message).with_retryable(false))
     }
 
     /// Makes the folder of a database file that is about to be made, if only that one is missing: a
@@ -282,7 +300,8 @@ fn databases(config: &Config) -> BTreeMap<EntryId, Database> {
         EntryKind::MemoryStore(_)
         | EntryKind::Policy(_)
         | EntryKind::SqlStore(_)
-        | EntryKind::Kv(_) => None,
+        | EntryKind::Kv(_)
+        | EntryKind::RaftStore(_) => None,
     };
     let entries = config.entries().iter();
     entries.filter_map(|entry| Some((entry.id().clone(), database(entry)?))).collect()
@@ -312,6 +331,15 @@ fn no_store(entry: &RegistryEntry) -> Error {
         _ => "name a store that uses it",
     };
     Error::invalid(format!("{id} is a {kind}, not a store; {remedy}"))
+}
+
+fn no_cluster(entry: &RegistryEntry) -> Error {
+    let kind = entry.kind().name();
+    Error::invalid(format!(
+        "a {kind} needs a cluster, be it of one node, and none is enabled; write cluster.enabled: true \
+         in the configuration"
+    ))
+    .with_detail("field", "cluster.enabled")
 }
 
 /// Says which entry could not be opened, and where it stands.

@@ -15,6 +15,7 @@ use super::policy;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::problem::{Origin, Refusal};
+use super::raft_store::{self, RaftStoreOptions};
 use super::references::Reference;
 #[cfg(feature = "sql")]
 use super::sql::{self, SqlStoreEntry};
@@ -54,6 +55,8 @@ pub enum EntryKind {
     PostgresDatabase(PostgresOptions),
     /// `kv`.
     Kv(KvEntry),
+    /// `store.kv.raft`.
+    RaftStore(RaftStoreOptions),
 }
 
 impl EntryKind {
@@ -70,6 +73,7 @@ impl EntryKind {
             #[cfg(feature = "postgres")]
             Self::PostgresDatabase(_) => DB_SQL_POSTGRES,
             Self::Kv(_) => KV,
+            Self::RaftStore(_) => STORE_KV_RAFT,
         }
     }
 
@@ -77,7 +81,7 @@ impl EntryKind {
     #[must_use]
     pub const fn is_store(&self) -> bool {
         match self {
-            Self::MemoryStore(_) => true,
+            Self::MemoryStore(_) | Self::RaftStore(_) => true,
             Self::Policy(_) => false,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => true,
@@ -97,7 +101,11 @@ impl EntryKind {
             Self::SqliteDatabase(_) => true,
             #[cfg(feature = "postgres")]
             Self::PostgresDatabase(_) => true,
-            Self::MemoryStore(_) | Self::Policy(_) | Self::SqlStore(_) | Self::Kv(_) => false,
+            Self::MemoryStore(_)
+            | Self::Policy(_)
+            | Self::SqlStore(_)
+            | Self::Kv(_)
+            | Self::RaftStore(_) => false,
         }
     }
 }
@@ -148,7 +156,7 @@ impl RegistryEntry {
             EntryKind::SqliteDatabase(_) => None,
             #[cfg(feature = "postgres")]
             EntryKind::PostgresDatabase(_) => None,
-            EntryKind::MemoryStore(_) | EntryKind::Policy(_) => None,
+            EntryKind::MemoryStore(_) | EntryKind::Policy(_) | EntryKind::RaftStore(_) => None,
             EntryKind::Kv(entry) => Some(entry.reference()),
         }
     }
@@ -251,6 +259,7 @@ fn read_kind(
         #[cfg(feature = "postgres")]
         DB_SQL_POSTGRES => postgres::read(&mut fields, folder).map(EntryKind::PostgresDatabase),
         KV => kv::read(&mut fields).map(EntryKind::Kv),
+        STORE_KV_RAFT => raft_store::read(&mut fields).map(EntryKind::RaftStore),
         _ => {
             // The fields of a kind that is not read mean nothing here.
             fields.report(kind_origin, refused_kind(kind));
@@ -304,17 +313,18 @@ fn refused_kind(kind: &str) -> String {
 pub(super) const STORE_MEMORY: &str = "store.memory";
 pub(super) const SECURITY_POLICY: &str = "security.policy";
 pub(super) const STORE_SQL: &str = "store.sql";
+pub(super) const STORE_KV_RAFT: &str = "store.kv.raft";
 pub(super) const DB_SQL_SQLITE: &str = "db.sql.sqlite";
 pub(super) const DB_SQL_POSTGRES: &str = "db.sql.postgres";
 pub(super) const KV: &str = "kv";
 
 /// The kinds that this build can open.
 const BUILT_KINDS: &[&str] = if cfg!(feature = "postgres") {
-    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, DB_SQL_POSTGRES, KV, SECURITY_POLICY]
+    &[STORE_MEMORY, STORE_SQL, STORE_KV_RAFT, DB_SQL_SQLITE, DB_SQL_POSTGRES, KV, SECURITY_POLICY]
 } else if cfg!(feature = "sql") {
-    &[STORE_MEMORY, STORE_SQL, DB_SQL_SQLITE, KV, SECURITY_POLICY]
+    &[STORE_MEMORY, STORE_SQL, STORE_KV_RAFT, DB_SQL_SQLITE, KV, SECURITY_POLICY]
 } else {
-    &[STORE_MEMORY, KV, SECURITY_POLICY]
+    &[STORE_MEMORY, STORE_KV_RAFT, KV, SECURITY_POLICY]
 };
 
 /// The kinds that are ours: they are never skipped as foreign.
@@ -322,7 +332,7 @@ const KINDS: [&str; 8] = [
     STORE_MEMORY,
     STORE_SQL,
     DB_SQL_SQLITE,
-    "store.kv.raft",
+    STORE_KV_RAFT,
     "store.kv.crdt",
     DB_SQL_POSTGRES,
     KV,

@@ -19,6 +19,11 @@ pub enum Environment {
 }
 
 impl Environment {
+    /// A variable for which there is something else if it is not set, or no text.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        self.value(name).ok().flatten()
+    }
+
     fn value(&self, name: &str) -> Result<Option<String>, String> {
         match self {
             Self::Fixed(variables) => Ok(variables.get(name).cloned()),

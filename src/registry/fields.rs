@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,11 @@ pub(super) struct Context<'a> {
 impl Context<'_> {
     pub(super) fn report(&self, origin: &Origin, refusal: impl Into<Refusal>) {
         self.problems.borrow_mut().push(Problem::new(origin.clone(), refusal));
+    }
+
+    /// How many problems were reported.
+    pub(super) fn count(&self) -> usize {
+        self.problems.borrow().len()
     }
 
     fn origin(&self, position: Position, path: FieldPath) -> Origin {
@@ -61,6 +67,11 @@ impl<'a> Fields<'a> {
     /// Where the mapping stands.
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// What goes on when the fields are finished.
+    pub(super) fn context(&self) -> &'a Context<'a> {
+        self.context
     }
 
     /// The problems of the file go here.
@@ -116,6 +127,17 @@ impl<'a> Fields<'a> {
         Self::new(self.context, &member.value, self.origin.path.field(name))
     }
 
+    /// Reads a field that is a mapping of its own; one that is absent is read as if it were empty.
+    pub(super) fn nested<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let mut nested = self.optional_mapping(name).unwrap_or_else(|| {
+            let origin = Origin { path: self.origin.path.field(name), ..self.origin.clone() };
+            Self { context: self.context, origin, members: Vec::new(), known: Vec::new() }
+        });
+        let value = read(&mut nested);
+        nested.finish();
+        value
+    }
+
     /// Takes a field that is a mapping of its own, and reports its absence.
     pub(super) fn required_mapping(&mut self, name: &'static str, example: &str) -> Option<Self> {
         self.require(name, example);
@@ -126,21 +148,26 @@ impl<'a> Fields<'a> {
     pub(super) fn optional_items<T>(
         &mut self,
         name: &'static str,
-        mut parse: impl FnMut(&Given<'_>) -> Result<T, Refusal>,
+        parse: impl FnMut(&Given<'_>) -> Result<T, Refusal>,
     ) -> Option<Vec<T>> {
         let member = self.take(name)?;
-        let path = self.origin.path.field(name);
-        let Content::List(items) = &*member.value.content else {
-            return self.parse(&member.value, path, parse).map(|item| vec![item]);
-        };
-        if items.is_empty() {
+        if matches!(&*member.value.content, Content::List(items) if items.is_empty()) {
+            let path = self.origin.path.field(name);
             let origin = self.context.origin(member.value.position, path);
             self.report(&origin, "the list is empty; write at least one item");
             return None;
         }
-        let parsed = (0..).zip(items).map(|(i, item)| self.parse(item, path.item(i), &mut parse));
-        // All of them are read before the first wrong one counts.
-        parsed.collect::<Vec<_>>().into_iter().collect()
+        self.parse_items(member, parse)
+    }
+
+    /// As [`Fields::optional_items`], but the list may be empty.
+    pub(super) fn optional_list<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnMut(&Given<'_>) -> Result<T, Refusal>,
+    ) -> Option<Vec<T>> {
+        let member = self.take(name)?;
+        self.parse_items(member, parse)
     }
 
     /// As [`Fields::optional_items`], and reports the absence of the field.
@@ -185,6 +212,21 @@ impl<'a> Fields<'a> {
             let known = self.known.join(", ");
             self.report(&origin, format!("the field is unknown{near} (known are {known})"));
         }
+    }
+
+    /// Parses an item or a list of items; none if one of them was reported.
+    fn parse_items<T>(
+        &self,
+        member: &Member,
+        mut parse: impl FnMut(&Given<'_>) -> Result<T, Refusal>,
+    ) -> Option<Vec<T>> {
+        let path = self.origin.path.field(&member.name);
+        let Content::List(items) = &*member.value.content else {
+            return self.parse(&member.value, path, parse).map(|item| vec![item]);
+        };
+        let parsed = (0..).zip(items).map(|(i, item)| self.parse(item, path.item(i), &mut parse));
+        // All of them are read before the first wrong one counts.
+        parsed.collect::<Vec<_>>().into_iter().collect()
     }
 
     /// Parses a node; none if it was reported.
@@ -307,6 +349,40 @@ impl<'a> Given<'a> {
             )));
         }
         Ok(Some(interval).filter(|interval| !interval.is_zero()))
+    }
+
+    /// A duration that is more than nothing.
+    pub(super) fn positive_duration(&self) -> Result<Duration, Refusal> {
+        self.interval()?.ok_or_else(|| Refusal::new("0 is no time; write 1ms or longer"))
+    }
+
+    /// A port; `example` shows one.
+    pub(super) fn port(&self, example: u16) -> Result<u16, Refusal> {
+        let port = u16::try_from(self.count()?).ok().filter(|port| *port > 0);
+        port.ok_or_else(|| {
+            let remedy = format!("write a number from 1 to 65535, such as {example}");
+            Refusal::new(format!("it is no port; {remedy}"))
+        })
+    }
+
+    /// A string that says something and that the system can take.
+    pub(super) fn name(&self) -> Result<&str, Refusal> {
+        match self.text()? {
+            "" => Err(Refusal::new("it is empty; write a name")),
+            text if text.contains('\0') => Err(Refusal::new("it has a NUL character; remove it")),
+            text => Ok(text),
+        }
+    }
+
+    /// A path, from a folder unless it is absolute.
+    pub(super) fn path(&self, folder: &Path) -> Result<PathBuf, Refusal> {
+        let path = self.name()?;
+        if path.starts_with('~') {
+            return Err(Refusal::new(
+                "it starts with ~, which is not written out; write ${env:HOME} for the home folder",
+            ));
+        }
+        Ok(folder.join(path))
     }
 
     /// A string, a number, `true` or `false`, as the value that it is.

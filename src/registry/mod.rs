@@ -22,6 +22,7 @@
 //! No reloading: a configuration is read once. No writing: entries are not changed at run time.
 
 mod builder;
+mod cluster;
 mod config;
 mod duration;
 mod engine;
@@ -37,6 +38,7 @@ mod policy;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod problem;
+mod raft_store;
 mod references;
 mod source;
 #[cfg(feature = "sql")]
@@ -45,6 +47,10 @@ mod suggest;
 mod yaml;
 
 pub use builder::ConfigBuilder;
+pub use cluster::{
+    ClusterOptions, CrdtOptions, HostAddress, ListenOptions, MembershipOptions, RaftOptions,
+    RaftRole,
+};
 pub use config::{Config, LoadOptions};
 pub use duration::parse_duration;
 pub use engine::Plimsoll;
@@ -54,5 +60,6 @@ pub use environment::Environment;
 pub use kv::KvEntry;
 #[cfg(feature = "sql")]
 pub use luat::LuatProject;
+pub use raft_store::RaftStoreOptions;
 #[cfg(feature = "sql")]
 pub use sql::SqlStoreEntry;

@@ -4,7 +4,6 @@
 //! nodes, so that there is one reader, and one set of checks and messages.
 
 use std::fmt::Display;
-#[cfg(feature = "sql")]
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,7 +50,6 @@ impl Nodes {
         self.duration(name, interval.unwrap_or_default());
     }
 
-    #[cfg(feature = "sql")]
     pub(super) fn path(&mut self, name: &str, path: &Path) {
         if path.to_str().is_none() {
             self.refusals.push((name.to_owned(), "the path is not UTF-8; rename it"));

@@ -1,6 +1,6 @@
 //! The kind `db.sql.postgres`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::fields::{Fields, Given};
@@ -13,7 +13,7 @@ use crate::sql::{Password, PoolOptions, PostgresOptions, RootCertificates, SslMo
 /// Reads the fields of a `db.sql.postgres`; none if one that is required was reported.
 pub(super) fn read(fields: &mut Fields<'_>, folder: &Path) -> Option<PostgresOptions> {
     let host = fields.required("host", "localhost", host);
-    let port = fields.optional("port", port);
+    let port = fields.optional("port", |given| given.port(5432));
     let database = fields.required("database", "app", name);
     let username = fields.required("username", "app", name);
     let password = fields.secret("password").filter(|password| !password.is_empty());
@@ -53,7 +53,7 @@ fn read_pool(mut fields: Fields<'_>) -> PoolOptions {
 }
 
 fn read_options(mut fields: Fields<'_>, folder: &Path, options: &mut PostgresOptions) {
-    let root = fields.optional("sslrootcert", |given| file(given, folder));
+    let root = fields.optional("sslrootcert", |given| given.path(folder));
     let is_socket = options.is_unix_socket();
     let mut root_is_used = false;
     let ssl_mode = fields.optional("sslmode", |given| {
@@ -140,18 +140,7 @@ fn host(given: &Given<'_>) -> Result<String, Refusal> {
 }
 
 fn name(given: &Given<'_>) -> Result<String, Refusal> {
-    match given.text()? {
-        "" => Err(Refusal::new("it is empty; write a name")),
-        text if text.contains('\0') => Err(Refusal::new("it has a NUL character; remove it")),
-        text => Ok(text.to_owned()),
-    }
-}
-
-fn port(given: &Given<'_>) -> Result<u16, Refusal> {
-    match u16::try_from(given.count()?) {
-        Ok(port) if port > 0 => Ok(port),
-        _ => Err(Refusal::new("it is no port; write a number from 1 to 65535, such as 5432")),
-    }
+    Ok(given.name()?.to_owned())
 }
 
 fn connections(given: &Given<'_>) -> Result<usize, Refusal> {
@@ -170,14 +159,4 @@ fn timeout(given: &Given<'_>) -> Result<Duration, Refusal> {
         Some(timeout) if timeout > TIMEOUT_MAX => Err(Refusal::new("too long; write 24h or less")),
         Some(timeout) => Ok(timeout),
     }
-}
-
-fn file(given: &Given<'_>, folder: &Path) -> Result<PathBuf, Refusal> {
-    let path = name(given)?;
-    if path.starts_with('~') {
-        return Err(Refusal::new(
-            "it starts with ~, which is not written out; write ${env:HOME} for the home folder",
-        ));
-    }
-    Ok(folder.join(path))
 }
