@@ -175,3 +175,24 @@ async fn an_address_in_use_is_an_error_that_names_it() {
     let error = opened.err().unwrap();
     assert!(error.message().contains(&nodes.addresses[0]), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_snapshot_held_is_there_before_anything_is_applied() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || {
+        let raft = plimsoll::raft::Options { snapshot_threshold: 1, ..Default::default() };
+        NodeOptions { raft, ..NodeOptions::alone("solo", Arc::new(Wall(0))) }
+    };
+    let node = open(folder.path(), options()).await;
+    write(node.handle(), "k", "v").await.unwrap();
+    eventually("there is a snapshot", async || {
+        let status = nodes::member_status(node.handle()).await?;
+        (status.raft.first_index > status.raft.applied).then_some(())
+    })
+    .await;
+    node.close().await;
+    drop(node);
+    let node = open(folder.path(), options()).await;
+    let machine = node.handle().read(PATIENCE).await.unwrap();
+    assert_eq!(value_of(&machine, "k"), Some(Value::from("v")));
+}

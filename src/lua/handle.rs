@@ -15,8 +15,8 @@ use super::call::{Calls, Refusal, Style, Values, done, run};
 use super::value::pushed;
 use super::{errors, value, watch};
 use crate::entry::{Entry, OperationResult, Page};
-use crate::error::{Error, Outcome, Result};
-use crate::store::{Info, StoreHandle};
+use crate::error::{Error, Result};
+use crate::store::{Info, Resolved, StoreHandle};
 
 /// Adds the type of handles to a state.
 pub(super) fn register(lua: &Lua, calls: &Calls) -> mlua::Result<()> {
@@ -122,23 +122,14 @@ fn transact(lua: &Lua, (this, operations): (This, LuaValue)) -> Result<Values, R
     run(lua, Style::WRITE, operation, results_to_lua)
 }
 
-/// Asks again what became of a write with an unknown outcome. That needs client sessions, which
-/// the kinds of store here do not have: their unknown outcomes stay unknown.
-fn resolve(_: &Lua, (this, error): (This, LuaValue)) -> Result<Values, Refusal> {
+/// Asks again what became of a write with an unknown outcome: gives what the call would have given.
+fn resolve(lua: &Lua, (this, error): (This, LuaValue)) -> Result<Values, Refusal> {
     let handle = args::open(&this)?;
-    let is_unknown =
-        errors::engine_error(&error).is_some_and(|error| error.outcome() == Some(Outcome::Unknown));
-    if !is_unknown {
-        return Err(
-            Error::invalid("resolve takes an error whose details.outcome is \"unknown\"").into()
-        );
-    }
-    Err(Error::invalid(format!(
-        "{} is a {} store, which can't tell what became of an operation: read the key to find out",
-        handle.id(),
-        handle.backend()
-    ))
-    .into())
+    let error = errors::engine_error(&error).ok_or_else(|| {
+        Error::invalid("resolve takes an error whose details.outcome is \"unknown\"")
+    })?;
+    let operation = async move { handle.resolve(&error).await };
+    run(lua, Style::READ, operation, resolved_to_lua)
 }
 
 fn release(_: &Lua, this: This) -> Result<Values, Refusal> {
@@ -147,6 +138,15 @@ fn release(_: &Lua, this: This) -> Result<Values, Refusal> {
 
 fn boolean_to_lua(_: &Lua, boolean: bool) -> mlua::Result<LuaValue> {
     Ok(LuaValue::Boolean(boolean))
+}
+
+fn resolved_to_lua(lua: &Lua, resolved: Resolved) -> mlua::Result<LuaValue> {
+    match resolved {
+        Resolved::Set => Ok(LuaValue::Boolean(true)),
+        Resolved::Put(entry) => entry_to_lua(lua, entry),
+        Resolved::Deleted(was_present) => Ok(LuaValue::Boolean(was_present)),
+        Resolved::Transacted(results) => results_to_lua(lua, results),
+    }
 }
 
 pub(super) fn entry_to_lua(lua: &Lua, entry: Entry) -> mlua::Result<LuaValue> {

@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::disk::{DiskTask, Done, Work};
 use super::found::Founded;
@@ -58,7 +58,6 @@ pub(super) struct Driver {
     pub published: watch::Sender<Published>,
     /// The cluster, once there is one.
     pub cluster: watch::Sender<Option<ClusterId>>,
-    pub epoch: Instant,
     pub waiting: BTreeMap<RequestId, oneshot::Sender<Result<Answer, Failure>>>,
     pub requests: u64,
     pub seed: u64,
@@ -75,8 +74,7 @@ struct Running {
 
 impl Driver {
     pub fn now(&self) -> Now {
-        let elapsed = self.epoch.elapsed().as_millis();
-        let monotonic_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        let monotonic_ms = self.options.monotonic.now().0;
         Now { monotonic_ms, wall: self.options.clock.now() }
     }
 
@@ -123,7 +121,10 @@ impl Driver {
         let reconciler = Reconciler::new(&self.options, self.own(), via);
         let disk = DiskTask::spawn(storage);
         let mut running = Running { driver: self, node, disk, reconciler, installs: 0 };
+        // What was recovered is there before anything is applied on it.
+        running.publish(None);
         running.step(early);
+        running.drain();
         let ended = running.work().await;
         running.end().await;
         ended
@@ -243,12 +244,10 @@ impl Running {
         if let Some(job) = self.node.poll_snapshot() {
             self.give(Work::Snapshot(job));
         }
-        let mut has_progress = false;
         while let Some(progress) = self.node.poll_progress() {
-            has_progress = true;
             self.installs += u64::from(matches!(progress, Progress::Installed { .. }));
         }
-        if has_progress {
+        if self.node.applied() != self.driver.published.borrow().applied {
             self.publish(None);
         }
         while let Some(response) = self.node.poll_response() {

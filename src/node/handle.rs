@@ -6,11 +6,13 @@
 //! on whatever thread it likes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::clock::Clock;
 use crate::error::Outcome;
 use crate::kv::StateMachine;
 use crate::raft::{
@@ -24,8 +26,8 @@ use super::driver::Input;
 pub struct NodeHandle {
     pub(super) inbox: mpsc::Sender<Input>,
     pub(super) published: watch::Receiver<Published>,
-    /// When the node's monotonic time began.
-    pub(super) epoch: Instant,
+    /// The node's monotonic time.
+    pub(super) monotonic: Arc<dyn Clock>,
 }
 
 /// What a node shows after each step.
@@ -88,7 +90,8 @@ impl NodeHandle {
     pub async fn request(&self, request: Request, timeout: Duration) -> Result<Answer, Failure> {
         let deadline = Instant::now() + timeout;
         let (answer, answered) = oneshot::channel();
-        let deadline_ms = self.monotonic_ms(deadline);
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = self.monotonic.now().after(timeout_ms).0;
         let input = Input::Request { request, deadline_ms, answer };
         match tokio::time::timeout_at(deadline, self.inbox.send(input)).await {
             Err(_) => return Err(Failure::without_effect(FailureReason::Busy)),
@@ -119,11 +122,6 @@ impl NodeHandle {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(Input::Status(answer)).await.ok()?;
         answered.await.ok()
-    }
-
-    fn monotonic_ms(&self, instant: Instant) -> u64 {
-        let elapsed = instant.saturating_duration_since(self.epoch).as_millis();
-        u64::try_from(elapsed).unwrap_or(u64::MAX)
     }
 }
 

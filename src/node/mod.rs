@@ -23,6 +23,7 @@
 //!
 //! No `#[cfg]` of the simulator here: under it `tokio` is another crate.
 
+mod access;
 mod disk;
 mod driver;
 mod found;
@@ -32,13 +33,14 @@ mod links;
 mod listen;
 mod options;
 mod reconcile;
+mod session;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::StateMachine;
@@ -47,11 +49,13 @@ use crate::raft::{ClusterId, Identity, RaftId};
 use crate::storage::{Disk, DiskErrorKind, Recovered, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
+pub use access::{Access, Sent};
 use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
 pub use options::{NetworkOptions, NodeOptions};
+pub use session::Session;
 
 /// A node of a cluster, at work until it is closed or dropped.
 pub struct ClusterNode {
@@ -101,11 +105,14 @@ impl ClusterNode {
     ) -> Result<Self> {
         let (storage, recovered, identity) = open_storage(disk, options.clone(), drawn).await?;
         let (inbox, inputs) = mpsc::channel(NODE_INBOX_MAX);
-        let epoch = Instant::now();
         let machine = StateMachine::new(0);
         let published = Published { machine, applied: 0, installs: 0, stopped: None };
         let published = watch::Sender::new(published);
-        let handle = NodeHandle { inbox, published: published.subscribe(), epoch };
+        let handle = NodeHandle {
+            inbox,
+            published: published.subscribe(),
+            monotonic: Arc::clone(&options.monotonic),
+        };
         let cluster = watch::Sender::new(identity.cluster);
         let listeners = listen(&options, &identity, &handle, &cluster).await?;
         let network = options
@@ -120,7 +127,6 @@ impl ClusterNode {
             inbox: inputs,
             published,
             cluster,
-            epoch,
             waiting: BTreeMap::new(),
             requests: 0,
             seed: drawn.seed,
@@ -136,10 +142,13 @@ impl ClusterNode {
     }
 
     /// Ends the node, once what it has on its disk's queue is durable.
-    pub async fn close(mut self) {
+    pub async fn close(&self) {
+        for listener in &self.listeners {
+            listener.abort();
+        }
         // It may have ended already.
         let _ = self.handle.inbox.send(Input::Stop).await;
-        let _ = (&mut self.work).await;
+        self.handle.inbox.closed().await;
     }
 
     /// Waits until the node ends by itself: its disk failed, or it can't go on.
@@ -152,6 +161,12 @@ impl ClusterNode {
             Ok(Err(why)) => Err(Error::unavailable(format!("the node has stopped: {why}"))),
             Err(error) => Err(Error::internal(format!("the node has stopped: {error}"))),
         }
+    }
+}
+
+impl std::fmt::Debug for ClusterNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterNode")
     }
 }
 

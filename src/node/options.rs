@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::clock::Clock;
+use tokio::time::Instant;
+
+use crate::clock::{Clock, UnixMillis};
 use crate::raft;
 use crate::storage::StorageOptions;
 use crate::transport::Secret;
@@ -14,6 +16,8 @@ pub struct NodeOptions {
     pub name: String,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// What tells the time that passes: the runtime's own clock, or one that is set by hand.
+    pub monotonic: Arc<dyn Clock>,
     /// How it reaches others, and they it; none of a node that is alone.
     pub network: Option<NetworkOptions>,
     /// How many nodes found a cluster together.
@@ -52,6 +56,7 @@ impl NodeOptions {
         Self {
             name: name.into(),
             clock,
+            monotonic: Arc::new(RuntimeClock(Instant::now())),
             network: None,
             bootstrap_expect: 1,
             may_found: true,
@@ -75,6 +80,15 @@ impl std::fmt::Debug for NodeOptions {
             .field("network", &self.network)
             .field("raft", &self.raft)
             .finish_non_exhaustive()
+    }
+}
+
+/// The time of the runtime since an instant.
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 }
 

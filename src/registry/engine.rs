@@ -21,6 +21,8 @@ use tokio::sync::{OnceCell, RwLock};
 use super::config::Config;
 use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
+#[cfg(feature = "node")]
+use super::node::OpenNode;
 use super::raft_store::RaftStoreOptions;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +32,8 @@ use crate::policy::{Actor, Permission, Policies, Rights, Subject};
 use crate::sql::PostgresDatabase;
 #[cfg(feature = "sql")]
 use crate::sql::{Database, SqliteDatabase, SqliteFile, SqliteOptions};
+#[cfg(feature = "node")]
+use crate::store::RaftStore;
 #[cfg(feature = "sql")]
 use crate::store::SqlStore;
 use crate::store::{BoundStore, MemoryStore, Store, StoreHandle, WallClock};
@@ -72,6 +76,9 @@ struct Inner {
     /// Databases open their files and connections themselves, when they are first used.
     #[cfg(feature = "sql")]
     databases: BTreeMap<EntryId, Database>,
+    /// The node of a cluster: its first store opens it, or whoever runs it.
+    #[cfg(feature = "node")]
+    node: OnceCell<OpenNode>,
     is_closed: RwLock<bool>,
 }
 
@@ -86,6 +93,8 @@ impl Plimsoll {
             stores: cells(&config),
             #[cfg(feature = "sql")]
             databases: databases(&config),
+            #[cfg(feature = "node")]
+            node: OnceCell::new(),
             is_closed: RwLock::new(false),
             config,
         });
@@ -167,12 +176,36 @@ impl Plimsoll {
         for database in self.inner.databases.values() {
             database.close().await;
         }
+        #[cfg(feature = "node")]
+        if let Some(node) = self.inner.node.get() {
+            node.node().close().await;
+        }
     }
 
     /// The configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.inner.config
+    }
+
+    /// The node of the cluster that the configuration enables, opened now if it was not before.
+    ///
+    /// # Errors
+    /// `INVALID` if no cluster is enabled; what opening the node reports; `UNAVAILABLE` after
+    /// [`Plimsoll::close`].
+    #[cfg(feature = "node")]
+    pub async fn node(&self) -> Result<&OpenNode> {
+        let Some(cluster) = self.config().cluster() else {
+            return Err(Error::invalid(
+                "no cluster is enabled; write cluster.enabled: true in the configuration",
+            )
+            .with_detail("field", "cluster.enabled"));
+        };
+        let is_closed = self.inner.is_closed.read().await;
+        if *is_closed {
+            return Err(Error::unavailable("the engine is closed").with_retryable(false));
+        }
+        self.inner.node.get_or_try_init(|| OpenNode::open(cluster)).await
     }
 
     /// The ids of the stores that the actor may acquire, in order.
@@ -228,7 +261,7 @@ impl Inner {
                 }
                 Ok(SqlStore::open(database.clone(), sql.options().clone()).await?)
             }
-            EntryKind::RaftStore(options) => self.open_raft_store(entry, options),
+            EntryKind::RaftStore(options) => self.open_raft_store(entry, options).await,
             EntryKind::Policy(_) => Err(no_store(entry)),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
@@ -238,8 +271,21 @@ impl Inner {
         }
     }
 
-    /// A view on the Raft engine of the node.
-    fn open_raft_store(
+    /// A view on the Raft engine of the node, which is opened by the first one.
+    #[cfg(feature = "node")]
+    async fn open_raft_store(
+        &self,
+        entry: &RegistryEntry,
+        options: &RaftStoreOptions,
+    ) -> Result<Arc<dyn Store>> {
+        let Some(cluster) = self.config.cluster() else { return Err(no_cluster(entry)) };
+        let node = self.node.get_or_try_init(|| OpenNode::open(cluster)).await?;
+        Ok(Arc::new(RaftStore::new(Arc::clone(node.session()), options.keyspace.clone())))
+    }
+
+    #[cfg(not(feature = "node"))]
+    #[expect(clippy::unused_async, reason = "with a node it opens that one")]
+    async fn open_raft_store(
         &self,
         entry: &RegistryEntry,
         options: &RaftStoreOptions,

@@ -33,6 +33,8 @@ mod fields;
 mod kv;
 #[cfg(feature = "sql")]
 mod luat;
+#[cfg(feature = "node")]
+mod node;
 mod nodes;
 mod policy;
 #[cfg(feature = "postgres")]
@@ -60,6 +62,8 @@ pub use environment::Environment;
 pub use kv::KvEntry;
 #[cfg(feature = "sql")]
 pub use luat::LuatProject;
+#[cfg(feature = "node")]
+pub use node::OpenNode;
 pub use raft_store::RaftStoreOptions;
 #[cfg(feature = "sql")]
 pub use sql::SqlStoreEntry;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Backend, Info, Store, Watch, WatchQuery};
+use super::{Backend, Info, Resolved, Store, Watch, WatchQuery};
 use crate::entry::{
     Condition, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Ttl, Version,
 };
@@ -135,7 +135,15 @@ impl StoreHandle {
     /// `store.key.set`; `UNAVAILABLE` if the store is full.
     pub async fn set(&self, key: &str, value: impl Into<Value>, ttl: Option<Ttl>) -> Result<()> {
         let options = PutOptions { ttl, condition: Condition::None };
-        self.put(key, value, options).await.map(|_| ())
+        // Resolved later, it gives what a `set` gives.
+        let as_set = |error: Error| match error.detail(OPERATION).and_then(Value::as_str) {
+            Some(operation) => {
+                let operation = format!("{operation}{SET}");
+                error.with_detail(OPERATION, operation)
+            }
+            None => error,
+        };
+        self.put(key, value, options).await.map(|_| ()).map_err(as_set)
     }
 
     /// Writes a value under a condition and returns the new entry.
@@ -221,6 +229,34 @@ impl StoreHandle {
         store.watch(query, &self.0.rights).await
     }
 
+    /// Asks again what became of a write whose error says that its outcome is unknown. If it was not
+    /// applied, it is applied now.
+    ///
+    /// # Errors
+    /// As of the write; `INVALID` for any other error, and on a store that can't tell; `UNAVAILABLE`
+    /// with `details.reason = "forgotten"` if the write was given up meanwhile.
+    pub async fn resolve(&self, error: &Error) -> Result<Resolved> {
+        let store = self.store()?;
+        if error.outcome() != Some(Outcome::Unknown) {
+            return Err(Error::invalid(
+                "resolve takes an error whose details.outcome is \"unknown\"",
+            ));
+        }
+        let Some(operation) = error.detail(OPERATION).and_then(Value::as_str) else {
+            let (id, backend) = (&self.0.id, self.0.info.backend);
+            return Err(Error::invalid(format!(
+                "{id} is a {backend} store, and the error names no operation of one that can tell \
+                 what became of it: read the key to find out"
+            )));
+        };
+        let (name, is_set) = match operation.strip_suffix(SET) {
+            Some(name) => (name, true),
+            None => (operation, false),
+        };
+        let resolved = store.resolve(name, &self.0.rights).await.map_err(written_nothing)?;
+        Ok(if is_set { Resolved::Set } else { resolved })
+    }
+
     fn check_key(&self, permission: Permission, key: &Key) -> Result<()> {
         self.0.rights.check(permission, Subject::Key(key.as_str()))
     }
@@ -271,6 +307,10 @@ impl StoreHandle {
         )))
     }
 }
+
+/// The detail that names an operation of unknown outcome, and what stands behind the name of a `set`.
+const OPERATION: &str = "operation";
+const SET: &str = "/set";
 
 /// An error that says nothing about the store was raised before anything was written.
 fn written_nothing(error: Error) -> Error {

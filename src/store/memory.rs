@@ -12,20 +12,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
+use super::machine::{
+    closed, compacted, filtered, page_of, refused, start_of_watch, to_entry, to_result, to_write,
+    unexpected,
+};
 use super::watch::{ChangeSource, NextChange};
 use super::{Backend, Consistency, Info, Store, SystemClock, Watch, WatchQuery};
 use crate::clock::{Clock, UnixMillis};
 use crate::entry::{
     Change, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
-use crate::kv::{
-    Action, Command, KeyRef, QualifiedKey, Record, Refusal, Reply, RevisionChange, Room,
-    StateMachine, Write, Written,
-};
+use crate::kv::{Action, Command, KeyRef, QualifiedKey, Reply, Room, StateMachine, Write, Written};
 use crate::limits::MEMORY_ENTRIES_DEFAULT;
-use crate::mutant::mutant;
 use crate::policy::Rights;
 use crate::value::{Encoded, Value};
 
@@ -259,15 +259,7 @@ impl Store for MemoryStore {
             let state = self.read()?;
             (state.machine.clone(), self.clock.now())
         };
-        let may_be_long = rights.are_restricted() && machine.len() > SCAN_MAX;
-        let (keyspace, query, rights) = (self.keyspace.clone(), query.clone(), rights.clone());
-        let scan =
-            move || machine.list_where(keyspace.as_str(), &query, now, |key| rights.may_read(key));
-        let page = if may_be_long { off_the_runtime(scan).await? } else { scan() };
-        let items: Vec<_> =
-            page.items.iter().map(|(key, record)| to_entry(key.to_key(), record)).collect();
-        let cursor = items.last().map_or_else(String::new, |last| last.key.to_string());
-        Ok(Page { items, cursor, has_more: page.has_more })
+        page_of(machine, &self.keyspace, query, now, rights).await
     }
 
     async fn transact(&self, operations: &[Operation]) -> Result<Vec<OperationResult>> {
@@ -333,7 +325,9 @@ impl MemoryChanges {
         };
         for change in changes {
             self.seen = change.revision;
-            if let Some(change) = filtered(change, &self.prefix, &self.rights, self.epoch) {
+            if let Some(change) =
+                filtered(change, &store.keyspace, &self.prefix, &self.rights, self.epoch)
+            {
                 self.delivered = Some(change.revision);
                 return Ok(Some(change));
             }
@@ -355,64 +349,6 @@ impl ChangeSource for MemoryChanges {
                 }
             }
         })
-    }
-}
-
-/// The part of a change that a watch asks for and may tell, if there is any.
-fn filtered(change: &RevisionChange, prefix: &[u8], rights: &Rights, epoch: u64) -> Option<Change> {
-    let events: Vec<_> = change
-        .events
-        .iter()
-        .filter(|event| event.key.key().as_bytes().starts_with(prefix))
-        .filter(|event| {
-            rights.may_read(event.key.key()) || mutant!("watch tells changes that may not be read")
-        })
-        .map(crate::kv::KeyEvent::to_event)
-        .collect();
-    let revision = Version::Numbered { epoch, revision: change.revision };
-    (!events.is_empty()).then_some(Change { revision, events })
-}
-
-/// The revision after which a watch starts.
-fn start_of_watch(machine: &StateMachine, version: Version) -> Result<u64> {
-    match version {
-        Version::Unversioned => Err(Error::invalid("after must be a version of this store")),
-        Version::Numbered { epoch, revision } if epoch == machine.epoch() => {
-            if revision > machine.revision() {
-                return Err(Error::invalid(format!("{version} is no version of this store yet")));
-            }
-            match machine.changes_after(revision) {
-                Some(_) => Ok(revision),
-                None => Err(compacted(None)),
-            }
-        }
-        Version::Numbered { .. } => Err(compacted(None)),
-    }
-}
-
-fn compacted(delivered: Option<Version>) -> Error {
-    let error = Error::invalid(
-        "the changes after this version are no longer kept: list the keys and watch from now",
-    )
-    .with_detail("reason", "compacted");
-    match delivered {
-        None => error,
-        Some(version) => error.with_detail("delivered", version.to_string()),
-    }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Canceled, "the store is closed")
-}
-
-/// Runs what may take long where it keeps no other task waiting; outside a runtime there is none.
-async fn off_the_runtime<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    match tokio::runtime::Handle::try_current() {
-        Err(_) => Ok(run()),
-        Ok(runtime) => runtime.spawn_blocking(run).await.map_err(|error| match error.is_panic() {
-            true => Error::internal(format!("the listing panicked: {error}")),
-            false => Error::unavailable("the runtime is shutting down"),
-        }),
     }
 }
 
@@ -439,58 +375,6 @@ async fn sweep_regularly(store: Weak<MemoryStore>, interval: Duration) {
     }
 }
 
-/// The error for the write that was refused.
-fn refused(refusal: &Refusal, action: &Action) -> Error {
-    let position = refusal.index.map_or(0, |index| index - 1);
-    refusal.to_error(action.writes()[position].key().key())
-}
-
-fn to_entry(key: Key, record: &Record) -> Entry {
-    Entry {
-        key,
-        value: record.value.decode(),
-        version: record.version,
-        expires_at: record.deadline,
-    }
-}
-
-fn to_write(keyspace: &Keyspace, operation: &Operation) -> Result<Write> {
-    let key = QualifiedKey::new(keyspace, operation.key());
-    Ok(match operation {
-        Operation::Put { value, options, .. } => Write::Put {
-            key,
-            value: Encoded::new(value)?,
-            ttl: options.ttl,
-            condition: options.condition,
-        },
-        Operation::Delete { if_version, .. } => Write::Delete { key, if_version: *if_version },
-        Operation::Check { condition, .. } => Write::Check { key, condition: *condition },
-    })
-}
-
-fn to_result(operation: &Operation, written: Written) -> OperationResult {
-    match (operation, written) {
-        (Operation::Put { key, value, .. }, Written::Put { version, deadline }) => {
-            OperationResult::Put(Entry {
-                key: key.clone(),
-                value: value.clone(),
-                version,
-                expires_at: deadline,
-            })
-        }
-        (_, Written::Deleted(was_present)) => OperationResult::Deleted(was_present),
-        (_, Written::Checked | Written::Put { .. }) => OperationResult::Checked,
-    }
-}
-
-fn unexpected(reply: &Reply) -> Error {
-    Error::internal(format!("the machine replied {reply:?} to another kind of command"))
-}
-
 fn stopped<T>(_: PoisonError<T>) -> Error {
     Error::internal("the store has stopped after a panic in its machine")
 }
-
-/// The size of a store up to which a listing that has to pass over keys is done at once, rather than
-/// on a thread of its own: about a millisecond.
-const SCAN_MAX: usize = 1_000;

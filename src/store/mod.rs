@@ -21,7 +21,10 @@ mod bound;
 mod clock;
 mod handle;
 mod info;
+mod machine;
 mod memory;
+#[cfg(feature = "node")]
+mod raft;
 #[cfg(feature = "sql")]
 mod sql;
 #[cfg(feature = "serde")]
@@ -31,7 +34,7 @@ mod watch;
 use async_trait::async_trait;
 
 use crate::entry::{Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::policy::Rights;
 use crate::value::Value;
 
@@ -40,9 +43,24 @@ pub use clock::{SystemClock, WallClock};
 pub use handle::StoreHandle;
 pub use info::{Backend, Consistency, Info};
 pub use memory::{MemoryOptions, MemoryStore};
+#[cfg(feature = "node")]
+pub use raft::RaftStore;
 #[cfg(feature = "sql")]
 pub use sql::{SqlOptions, SqlStore};
 pub use watch::{Watch, WatchQuery};
+
+/// What a write gave whose outcome was unknown before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Resolved {
+    /// As `set`.
+    Set,
+    /// As `put`.
+    Put(Entry),
+    /// As `delete`: whether there was an entry.
+    Deleted(bool),
+    /// As `transact`.
+    Transacted(Vec<OperationResult>),
+}
 
 /// One keyspace of a backend. See the module's contract.
 #[async_trait]
@@ -84,6 +102,16 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// `INVALID` with `details.reason = "compacted"` if the version is too old or foreign.
     async fn watch(&self, query: &WatchQuery, rights: &Rights) -> Result<Watch>;
+
+    /// Asks again what became of a write of unknown outcome, by its name in `details.operation`, if
+    /// the rights allow what it did.
+    ///
+    /// # Errors
+    /// That of the write; `INVALID` if the kind of store has no way to ask.
+    async fn resolve(&self, operation: &str, rights: &Rights) -> Result<Resolved> {
+        let _ = (operation, rights);
+        Err(Error::invalid("this kind of store can't tell what became of an operation"))
+    }
 
     /// Ends background work. Called once, when the engine closes.
     async fn close(&self) {}

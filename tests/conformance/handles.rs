@@ -22,8 +22,14 @@ async fn info_says_what_the_kind_is() {
             Kind::Sqlite => (Backend::Sql, [false, true, false, false, true, false, false]),
             #[cfg(all(feature = "postgres", unix))]
             Kind::Postgres => (Backend::Sql, [true, true, false, false, true, false, false]),
+            #[cfg(feature = "node")]
+            Kind::Raft => (Backend::KvRaft, [true; 7]),
         };
-        assert_eq!((info.backend, info.consistency), (backend, Consistency::Local));
+        let consistency = match backend {
+            Backend::KvRaft => Consistency::Linearizable,
+            _ => Consistency::Local,
+        };
+        assert_eq!((info.backend, info.consistency), (backend, consistency));
         assert_eq!(info.capabilities().map(|(_, claimed)| claimed), expected, "{kind:?}");
     }
 }

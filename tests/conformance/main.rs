@@ -31,6 +31,8 @@ const KINDS: &[Kind] = &[
     Kind::Sqlite,
     #[cfg(all(feature = "postgres", unix))]
     Kind::Postgres,
+    #[cfg(feature = "node")]
+    Kind::Raft,
 ];
 
 /// Every kind that can be had here.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use plimsoll::entry::{Change, Condition, EventKind, Version};
 use plimsoll::error::ErrorKind;
-use plimsoll::store::{Watch, WatchQuery};
+use plimsoll::store::{Backend, Watch, WatchQuery};
 
 use crate::{Store, delete, for_every_kind, put};
 
@@ -91,10 +91,17 @@ async fn an_expired_entry_expires_before_what_is_written_over_it() {
         store.write_for("k", 5).await;
         next(&mut watch).await;
         store.pass(5);
-        assert_quiet(&mut watch).await;
+        if store.info.backend != Backend::KvRaft {
+            assert_quiet(&mut watch).await;
+        }
         store.write("k", 1).await;
-        let expected = [(EventKind::Expire, "k"), (EventKind::Put, "k")];
-        assert_eq!(summary(&next(&mut watch).await), expected);
+        let change = next(&mut watch).await;
+        let mut events: Vec<_> = change.events.iter().map(|event| event.kind).collect();
+        // A leader removes what has expired by itself, and may be faster: then in a revision before.
+        if store.info.backend == Backend::KvRaft && events == [EventKind::Expire] {
+            events.extend(next(&mut watch).await.events.iter().map(|event| event.kind));
+        }
+        assert_eq!(events, [EventKind::Expire, EventKind::Put]);
     })
     .await;
 }

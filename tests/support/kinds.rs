@@ -3,6 +3,9 @@
 
 #[cfg(all(feature = "postgres", unix))]
 mod postgres;
+#[cfg(feature = "node")]
+#[path = "raft_kind.rs"]
+mod raft_kind;
 
 use std::sync::Arc;
 
@@ -28,6 +31,9 @@ pub enum Kind {
     /// `store.sql` on a PostgreSQL server.
     #[cfg(all(feature = "postgres", unix))]
     Postgres,
+    /// `store.kv.raft` of one node.
+    #[cfg(feature = "node")]
+    Raft,
 }
 
 impl Kind {
@@ -39,6 +45,8 @@ impl Kind {
             Self::Sqlite => true,
             #[cfg(all(feature = "postgres", unix))]
             Self::Postgres => postgres::shared().is_some(),
+            #[cfg(feature = "node")]
+            Self::Raft => true,
         }
     }
 }
@@ -60,6 +68,9 @@ enum Backing {
         database: Database,
         place: Place,
     },
+    /// Taken only while it is opened again.
+    #[cfg(feature = "node")]
+    Raft(Option<raft_kind::RaftKind>),
 }
 
 /// Where an SQL database is.
@@ -84,6 +95,8 @@ impl Fixture {
                     postgres::shared().expect("the test has asked whether it is available");
                 sql(Place::Role(server.new_role()), &clock).await
             }
+            #[cfg(feature = "node")]
+            Kind::Raft => Backing::Raft(Some(raft_kind::RaftKind::open(1, &clock).await)),
         };
         Self { clock, max_size, openings: 1, backing }
     }
@@ -98,6 +111,14 @@ impl Fixture {
             Backing::Sql { store, database, place } => {
                 database.close().await;
                 (*store, *database) = open_sql(place, &self.clock).await;
+            }
+            #[cfg(feature = "node")]
+            Backing::Raft(kind) => {
+                let raft_kind::RaftKind { folder, node, store } = kind.take().expect("it is open");
+                drop(store);
+                node.close().await;
+                drop(node);
+                *kind = Some(raft_kind::RaftKind::open_on(folder, 1, &self.clock).await);
             }
         }
     }
@@ -118,12 +139,18 @@ impl Fixture {
             Backing::Memory(store) => Some(store.sweep().unwrap()),
             #[cfg(feature = "sql")]
             Backing::Sql { .. } => None,
+            #[cfg(feature = "node")]
+            Backing::Raft(_) => None,
         }
     }
 
     /// The epoch of its versions.
     pub const fn epoch(&self) -> u64 {
-        self.openings
+        match self.backing {
+            #[cfg(feature = "node")]
+            Backing::Raft(_) => 1,
+            _ => self.openings,
+        }
     }
 
     /// Whether it keeps its entries when it is opened again.
@@ -137,6 +164,8 @@ impl Fixture {
             Backing::Memory(_) => Some(usize::try_from(self.max_size).unwrap()),
             #[cfg(feature = "sql")]
             Backing::Sql { .. } => None,
+            #[cfg(feature = "node")]
+            Backing::Raft(_) => None,
         }
     }
 
@@ -145,6 +174,8 @@ impl Fixture {
             Backing::Memory(store) => store.clone(),
             #[cfg(feature = "sql")]
             Backing::Sql { store, .. } => store.clone(),
+            #[cfg(feature = "node")]
+            Backing::Raft(kind) => kind.as_ref().expect("it is open").store.clone(),
         }
     }
 }

@@ -414,6 +414,11 @@ impl Node {
         let ticks = self.options.election_ticks;
         let timeout = ticks + (drawn % ticks as u64) as usize;
         self.raw.raft.set_randomized_election_timeout(timeout);
+        let is_sole = self.voters().incoming.iter().eq([&self.id]) && !self.is_joint();
+        if is_sole && self.raw.raft.state == StateRole::Follower {
+            // A sole voter has nobody to wait for: it campaigns at its next tick.
+            self.raw.raft.election_elapsed = timeout;
+        }
     }
 
     /// Ends the node: everything that waits is answered, nothing is said or taken any more.

@@ -1,0 +1,126 @@
+//! The node of a cluster, from its section of the configuration: opened when it is first needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cluster::{ClusterOptions, RaftOptions};
+use crate::error::{Error, Result};
+use crate::node::{
+    Access, ClusterNode, Drawn, NetworkOptions, NodeOptions, Session, storage_error,
+};
+use crate::raft;
+use crate::storage::StorageError;
+use crate::storage_fs::FsDisk;
+use crate::store::WallClock;
+use crate::transport::Secret;
+
+/// A node that runs, and the session under which this process writes.
+#[derive(Debug)]
+pub struct OpenNode {
+    node: ClusterNode,
+    session: Arc<Session>,
+}
+
+impl OpenNode {
+    /// Opens the node of a configuration.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if its folder or an address is in use; `INVALID` for a secret that can't be read,
+    /// or a folder of another version; `INTERNAL` if the folder is damaged.
+    pub async fn open(options: &ClusterOptions) -> Result<Self> {
+        let folder = options.raft.data_dir.join("_sys").join("raft");
+        let options = node_options(options)?;
+        let disk = tokio::task::spawn_blocking(move || FsDisk::open(&folder)).await;
+        let disk = disk.expect("opening a folder does not panic");
+        let disk = disk.map_err(|error| storage_error(&StorageError::Disk(error)))?;
+        let node = ClusterNode::open(disk, options, Drawn::from_system()).await?;
+        let session = Arc::new(Session::new(Access::Node(node.handle().clone())));
+        Ok(Self { node, session })
+    }
+
+    /// The node.
+    #[must_use]
+    pub const fn node(&self) -> &ClusterNode {
+        &self.node
+    }
+
+    /// The session of this process.
+    #[must_use]
+    pub const fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+fn node_options(options: &ClusterOptions) -> Result<NodeOptions> {
+    let (membership, raft) = (&options.membership, &options.raft);
+    let network = match (membership.socket_addr(), &options.secret_file) {
+        (Some(listen), Some(file)) => {
+            let secret = Secret::from_file(file).map_err(|error| {
+                Error::invalid(error.to_string()).with_detail("field", "cluster.secret_file")
+            })?;
+            let advertise = membership.advertised().map_or(listen.to_string(), |it| it.to_string());
+            Some(NetworkOptions {
+                secret,
+                listen: listen.to_string(),
+                listen_clients: options.client.socket_addr().map(|address| address.to_string()),
+                advertise,
+                join: membership.join_addrs.iter().map(ToString::to_string).collect(),
+            })
+        }
+        _ => None,
+    };
+    // One alone founds at once; one that is to join others never does.
+    let is_joining = raft.bootstrap_expect <= 1 && !membership.join_addrs.is_empty();
+    Ok(NodeOptions {
+        network,
+        bootstrap_expect: raft.bootstrap_expect.max(1),
+        may_found: raft.bootstrap_expect > 0 && !is_joining,
+        is_eligible: raft.eligible,
+        voters_max: raft.max_voters,
+        raft: engine_options(raft),
+        ..NodeOptions::alone(&options.name, Arc::new(WallClock::new()))
+    })
+}
+
+/// Two ticks a heartbeat, so that it is never late by more than half of its period.
+fn engine_options(options: &RaftOptions) -> raft::Options {
+    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let heartbeat_ms = milliseconds(options.heartbeat_timeout).max(2);
+    let tick_ms = (heartbeat_ms / 2).min(TICK_MS_MAX);
+    let ticks = |ms: u64| usize::try_from(ms.div_ceil(tick_ms)).unwrap_or(usize::MAX);
+    raft::Options {
+        tick_ms,
+        heartbeat_ticks: ticks(heartbeat_ms),
+        election_ticks: ticks(milliseconds(options.election_timeout)),
+        clock_bound_ms: milliseconds(options.clock_bound),
+        snapshot_threshold: options.snapshot_threshold,
+        priority: i64::from(options.priority),
+        ..raft::Options::default()
+    }
+}
+
+/// The longest tick: deadlines of requests are looked at once in each.
+const TICK_MS_MAX: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_engine() {
+        let options = engine_options(&RaftOptions::new("folder"));
+        assert_eq!(options, raft::Options { priority: 100, ..raft::Options::default() });
+    }
+
+    #[test]
+    fn short_heartbeats_have_short_ticks() {
+        let options = RaftOptions {
+            heartbeat_timeout: Duration::from_millis(20),
+            election_timeout: Duration::from_millis(150),
+            ..RaftOptions::new("folder")
+        };
+        let options = engine_options(&options);
+        let raft::Options { tick_ms, heartbeat_ticks, election_ticks, .. } = options;
+        assert_eq!((tick_ms, heartbeat_ticks, election_ticks), (10, 2, 15));
+    }
+}
