@@ -112,7 +112,8 @@ pub(crate) const NODE_LIVES: Promise =
 /// Reads are not dropped.
 pub(crate) const READS_SERVED: Promise = Promise {
     name: "reads served",
-    sentence: "a read is answered if nothing but a message or two goes wrong while it waits",
+    sentence: "a read at a voter that is not behind is answered while a leader is settled and nothing but \
+               a message or two goes wrong",
 };
 /// Removed nodes end.
 pub(crate) const REMOVED_KNOWS: Promise = Promise {

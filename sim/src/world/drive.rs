@@ -82,13 +82,13 @@ impl World {
         }
         let node = Node::new(&identity, self.plan.options(), recovered, seed, now)
             .map_err(|why| does_not_open(&format!("node {index} does not start: {why}")))?;
-        self.disturbed_us = self.now_us;
         host.node = Some(node);
         host.storage = Some(storage);
         host.driver = Driver::default();
         host.seen = SeenOfNode::default();
         let life = host.life;
         let first_tick_us = host.clock.after(self.now_us, self.plan.tick_ms * 1_000);
+        self.disturb(self.now_us);
         self.queue.push(first_tick_us, Event::Tick { host: index, life });
         self.note(Some(index), What::Start { start: identity.start, last }, seed ^ last);
         self.drain(index)
@@ -138,7 +138,7 @@ impl World {
         if let Some(down_us) = down_us {
             self.queue.push(self.now_us + down_us, Event::Start { host: index, life });
         }
-        self.disturbed_us = self.now_us;
+        self.disturb(self.now_us);
         self.note(Some(index), What::Word("ends"), image);
         self.tell(|workload, context| workload.end_node(index, context));
         Ok(())
@@ -217,7 +217,7 @@ impl World {
         if host.led_at_pause && self.hosts.iter().any(is_succeeded) {
             self.coverage.mark(Mark::PausedLeaderReturns);
         }
-        self.disturbed_us = self.now_us;
+        self.disturb(self.now_us);
         self.note(Some(index), What::Word("goes on"), 4);
         for event in inbox {
             self.handle(event)?;
@@ -288,15 +288,11 @@ impl World {
         let Ask { id, request, patience_ms } = *ask;
         self.note(Some(index), What::Ask { request: id.0 }, id.0);
         let now_us = self.now_us;
+        let is_due =
+            request == Request::Read && patience_ms >= SERVED_WITHIN_MS && self.is_serving(index);
         let host = &mut self.hosts[usize::from(index)];
         let deadline_ms = host.now(now_us).monotonic_ms + patience_ms;
-        let asked = Asked {
-            deadline_ms,
-            patience_ms,
-            is_read: request == Request::Read,
-            asked_us: now_us,
-            troubles: self.troubles,
-        };
+        let asked = Asked { deadline_ms, is_due, asked_us: now_us, troubles: self.troubles };
         host.pending.insert(id, asked);
         self.feed(index, |node, now| node.handle_request(id, request, deadline_ms, now))
     }
@@ -400,15 +396,26 @@ impl World {
         Ok(())
     }
 
-    /// A request has failed. A read must not, if the world was calm.
+    /// Whether a read that is asked now is to be answered: the world has been calm for a while, a
+    /// leader is settled, and the node is a voter that is not behind. Who is behind has to catch up
+    /// first, be it by a snapshot in many chunks; and how long an election takes is chance.
+    fn is_serving(&self, index: u8) -> bool {
+        let host = &self.hosts[usize::from(index)];
+        let commit = |host: &super::Host| host.node().map_or(0, Node::commit);
+        let newest = self.hosts.iter().map(commit).max().unwrap_or(0);
+        let leader = self.leader().map(|leader| &self.hosts[usize::from(leader)]);
+        self.now_us > self.disturbed_us + CALM_US
+            && leader.is_some_and(|leader| self.now_us > leader.led_since_us + CALM_US)
+            && self.checker.membership.voters().any(|voter| voter == host.id)
+            && newest <= commit(host) + BEHIND_MAX
+    }
+
+    /// A request has failed. A read that was due must not, if the world stayed calm.
     fn check_served(&self, index: u8, failure: &Failure, asked: &Asked) -> Result<(), Violation> {
         let is_late = matches!(failure.reason, FailureReason::Timeout | FailureReason::NoLeader);
-        let id = self.hosts[usize::from(index)].id;
-        let is_member = self.checker.membership.voters().any(|voter| voter == id);
-        let was_calm = asked.asked_us > self.disturbed_us + CALM_US
-            && self.troubles - asked.troubles <= TROUBLES_MAX;
-        let is_due = asked.is_read && asked.patience_ms >= SERVED_WITHIN_MS;
-        if !(is_due && is_late && is_member && was_calm) {
+        let stayed_calm =
+            asked.asked_us > self.disturbed_us && self.troubles - asked.troubles <= TROUBLES_MAX;
+        if !(asked.is_due && is_late && stayed_calm) {
             return Ok(());
         }
         let waited_ms = (self.now_us - asked.asked_us) / 1_000;
@@ -416,6 +423,11 @@ impl World {
             "a read at node {index} was not answered in {waited_ms} ms\n{}",
             self.overview()
         )))
+    }
+
+    /// Something other than a message is disturbed, until then at least.
+    pub(super) fn disturb(&mut self, until_us: u64) {
+        self.disturbed_us = self.disturbed_us.max(until_us);
     }
 
     /// Looks at what changed in a node.
@@ -453,8 +465,9 @@ impl World {
         if changes.is_empty() && !is_installed {
             return Ok(false);
         }
-        self.disturbed_us = self.now_us;
-        self.checker.membership.check(node, &changes)
+        let is_joint = self.checker.membership.check(node, &changes)?;
+        self.disturb(self.now_us);
+        Ok(is_joint)
     }
 
     /// Two configurations are in force together: a good moment to end.
@@ -475,7 +488,7 @@ impl World {
         let now_us = self.now_us;
         let host = &mut self.hosts[usize::from(index)];
         host.led_since_us = now_us;
-        self.disturbed_us = now_us;
+        self.disturb(now_us);
         let host = &self.hosts[usize::from(index)];
         let term = host.seen.led_term;
         let node = host.node().expect("it leads");
@@ -581,5 +594,7 @@ const CALM_US: u64 = 2_000_000;
 const TROUBLES_MAX: u64 = 2;
 /// The patience with which a read must be answered then.
 const SERVED_WITHIN_MS: u64 = 2_000;
+/// Entries by which a node may be behind that answers.
+const BEHIND_MAX: u64 = 32;
 /// Until a start is tried again.
 const START_AGAIN_US: u64 = 500_000;

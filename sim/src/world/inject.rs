@@ -28,7 +28,7 @@ impl World {
         let drawn = self.choices.deviation(subject, |rng| draw_slot(rates, hosts, leader, rng));
         let Some(fault) = drawn else { return Ok(()) };
         if self.inject(fault)? {
-            self.disturbed_us = self.now_us + fault.for_ms * 1_000;
+            self.disturb(self.now_us + fault.for_ms * 1_000);
             self.coverage.fault(fault.kind);
             self.note(None, What::Fault(fault), fault.set ^ fault.for_ms);
         } else {

@@ -69,7 +69,7 @@ pub struct World {
     unresolved: u64,
     /// By term: by how much log time may lag.
     lags_us: BTreeMap<u64, u64>,
-    /// When something other than a message was last disturbed.
+    /// Until when something other than a message is, or was, disturbed.
     disturbed_us: u64,
     /// Messages that were lost, doubled or late.
     troubles: u64,

@@ -57,8 +57,8 @@ pub struct Host {
 pub(crate) struct Asked {
     /// On the monotonic clock.
     pub deadline_ms: u64,
-    pub patience_ms: u64,
-    pub is_read: bool,
+    /// It is a read, asked where and when reads are served.
+    pub is_due: bool,
     pub asked_us: u64,
     /// How many messages had been troubled before.
     pub troubles: u64,
