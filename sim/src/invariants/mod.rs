@@ -8,6 +8,7 @@
 
 mod durability;
 mod expiry;
+mod founding;
 mod machine;
 mod membership;
 mod raft;
@@ -20,6 +21,7 @@ use crate::world::World;
 
 pub(crate) use durability::{Durable, damage_was_opened, does_not_open};
 pub(crate) use expiry::{Expiry, Moment};
+pub(crate) use founding::{FOUNDED_AFTER_HEALING, Foundings};
 pub(crate) use machine::{Machines, check_recomputed};
 pub(crate) use membership::Membership;
 pub(crate) use raft::{EntrySeen, RaftLogs};
@@ -90,6 +92,10 @@ pub const PROMISES: &[Promise] = &[
     membership::QUORUM_OVERLAP,
     membership::EQUAL_CONFIGURATIONS,
     machine::SESSION_OF_EPOCH,
+    founding::PLEDGED_BEFORE_SAID,
+    founding::PLEDGED_ONCE,
+    founding::FOUNDED_ONCE,
+    FOUNDED_AFTER_HEALING,
     READS_SERVED,
     REMOVED_KNOWS,
     OPERATION_ENDS,
@@ -151,6 +157,7 @@ pub(crate) struct Checker {
     pub machines: Machines,
     pub expiry: Expiry,
     pub membership: Membership,
+    pub foundings: Foundings,
 }
 
 /// What was last seen of a node, so that only what is new is looked at.

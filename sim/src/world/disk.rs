@@ -155,14 +155,14 @@ impl World {
         self.crash(index, image, Some(down_ms * 1_000))
     }
 
-    fn next_disk_step(&mut self, index: u8) -> Subject {
+    pub(super) fn next_disk_step(&mut self, index: u8) -> Subject {
         let host = &mut self.hosts[usize::from(index)];
         host.disk_steps += 1;
         Subject::File { node: index, n: host.disk_steps }
     }
 
     /// A fault of a step, which is so many times as likely as usual.
-    fn disk_fault(&mut self, index: u8, subject: Subject, times: u32) -> Option<Fault> {
+    pub(super) fn disk_fault(&mut self, index: u8, subject: Subject, times: u32) -> Option<Fault> {
         if self.is_healed {
             return None;
         }
@@ -200,7 +200,7 @@ fn draw(rates: &crate::faults::Rates, times: u32, rng: &mut Rng) -> Option<Fault
     None
 }
 
-fn set_fault(disk: &mut MemDisk, fault: Fault) {
+pub(super) fn set_fault(disk: &mut MemDisk, fault: Fault) {
     match fault.kind {
         FaultKind::SyncError => disk.fail_next_sync(),
         FaultKind::CrashInWrite => {

@@ -11,6 +11,7 @@ use plimsoll::raft::{
 };
 use plimsoll::storage::{MemDisk, Recovered, Storage};
 
+use super::network::Letter;
 use super::node::{Asked, Driver};
 use super::{Ask, Event, World, host_of};
 use crate::choices::Subject;
@@ -27,7 +28,7 @@ impl World {
     /// Starts a node from its disk.
     pub(super) fn start(&mut self, index: u8, life: u32) -> Result<(), Violation> {
         let host = &mut self.hosts[usize::from(index)];
-        if host.node.is_some() || host.life != life {
+        if host.is_running() || host.life != life {
             return Ok(());
         }
         let Some(mut disk) = host.disk.take() else { return Ok(()) };
@@ -63,8 +64,16 @@ impl World {
         let mut identity = match &recovered.identity {
             Some(bytes) => Identity::decode(bytes.clone())
                 .map_err(|why| does_not_open(&format!("the identity of node {index}: {why}")))?,
+            None if host.is_founder => Identity::new(host.id),
             None => Identity { cluster: Some(self.cluster), ..Identity::new(host.id) },
         };
+        let Some(cluster) = identity.cluster else {
+            return self.start_founder(index, storage, identity);
+        };
+        if host.is_founder && !host.has_founded {
+            self.follow_founded(index, cluster)?;
+        }
+        let host = &mut self.hosts[usize::from(index)];
         identity.start += 1;
         if storage.save_identity(&identity.encode()).is_err() {
             host.disk = Some(storage.into_disk());
@@ -110,6 +119,9 @@ impl World {
         down_us: Option<u64>,
     ) -> Result<(), Violation> {
         let host = &mut self.hosts[usize::from(index)];
+        if host.founder.is_some() {
+            return self.crash_founder(index, image, down_us);
+        }
         if host.node.take().is_none() {
             return Ok(());
         }
@@ -194,6 +206,9 @@ impl World {
         let next_us = host.clock.after(self.now_us, self.plan.tick_ms * 1_000);
         self.queue.push(next_us, Event::Tick { host: index, life });
         self.note(Some(index), What::Tick, 3);
+        if self.hosts[usize::from(index)].founder.is_some() {
+            return self.feed_founder(index, plimsoll::raft::Founding::handle_tick);
+        }
         self.feed(index, Node::handle_tick)?;
         let host = &self.hosts[usize::from(index)];
         let now_ms = host.now(self.now_us).monotonic_ms;
@@ -242,25 +257,33 @@ impl World {
         None
     }
 
-    pub(super) fn deliver(&mut self, envelope: Box<Envelope>) -> Result<(), Violation> {
-        let (from, to) = (host_of(envelope.from), host_of(envelope.to));
+    pub(super) fn deliver(&mut self, letter: Letter) -> Result<(), Violation> {
+        let (from, to) = (host_of(letter.from()), host_of(letter.to()));
         let host = &self.hosts[usize::from(to)];
-        if !host.is_up() {
+        let is_there = match letter {
+            Letter::Member(_) => host.is_up(),
+            Letter::Hello { .. } => host.is_running() && host.id == letter.to(),
+        };
+        if !is_there {
             // A connection to a process that is not there is refused.
             let sender = &self.hosts[usize::from(from)];
-            let (life, peer) = (sender.life, envelope.to);
+            let (life, peer) = (sender.life, letter.to());
             let at_us = self.now_us + self.plan.link_us_min;
             self.queue.push(at_us, Event::Unreachable { host: from, life, peer });
             return Ok(());
         }
-        let Some(Event::Deliver(envelope)) = self.unless_paused(to, Event::Deliver(envelope))
-        else {
+        let Some(Event::Deliver(letter)) = self.unless_paused(to, Event::Deliver(letter)) else {
             return Ok(());
         };
-        let said = Said::of(&envelope);
+        let said = Said::of(&letter);
         self.note(Some(to), What::Receive(said), said.number());
-        self.mark_message(&envelope);
-        self.feed(to, |node, now| node.handle_message(*envelope, now))
+        match letter {
+            Letter::Hello { hello, .. } => self.take_hello(to, *hello),
+            Letter::Member(envelope) => {
+                self.mark_message(&envelope);
+                self.feed(to, |node, now| node.handle_message(*envelope, now))
+            }
+        }
     }
 
     fn mark_message(&mut self, envelope: &Envelope) {
@@ -319,7 +342,7 @@ impl World {
         }
         while let Some(envelope) = self.poll(index, Node::poll_transmit) {
             self.hosts[place].durable.check_said(&envelope)?;
-            self.send(index, envelope);
+            self.send(index, Letter::Member(Box::new(envelope)));
         }
         while let Some(progress) = self.poll(index, Node::poll_progress) {
             self.take_progress(index, &progress)?;
@@ -519,37 +542,37 @@ impl World {
     }
 
     /// Sends a message: it arrives after a while, or not, or twice.
-    fn send(&mut self, from: u8, envelope: Envelope) {
-        let to = host_of(envelope.to);
+    pub(super) fn send(&mut self, from: u8, letter: Letter) {
+        let to = host_of(letter.to());
         if usize::from(to) >= self.hosts.len() {
             return;
         }
         let n = self.network.count(from, to);
         let subject = Subject::Message { from, to, n };
-        let said = Said::of(&envelope);
+        let said = Said::of(&letter);
         self.note(Some(from), What::Send(said), mix(said.number()));
         if self.network.is_cut(from, to) {
             return;
         }
-        let Some(envelope) = self.network.hold(from, to, envelope) else { return };
-        let envelope = Box::new(envelope);
+        let Some(letter) = self.network.hold(from, to, letter) else { return };
+        let times = if matches!(letter, Letter::Hello { .. }) { HELLO_FAULTS } else { 1 };
         let rates = &self.rates;
         let deviation = if self.is_healed {
             None
         } else {
-            self.choices.deviation(subject, |rng| super::inject::draw_message(rates, rng))
+            self.choices.deviation(subject, |rng| super::inject::draw_message(rates, times, rng))
         };
         let mut rng = self.choices.natural(subject);
         let delay_us = rng.between(self.plan.link_us_min, self.plan.link_us_max);
         let Some(fault) = deviation else {
             let at_us = self.network.arrival((from, to), self.now_us, delay_us, true);
-            return self.queue.push(at_us, Event::Deliver(envelope));
+            return self.queue.push(at_us, Event::Deliver(letter));
         };
-        self.trouble((from, to), envelope, fault, delay_us);
+        self.trouble((from, to), letter, fault, delay_us);
     }
 
-    fn trouble(&mut self, link: (u8, u8), envelope: Box<Envelope>, fault: Fault, delay_us: u64) {
-        let said = Said::of(&envelope);
+    fn trouble(&mut self, link: (u8, u8), letter: Letter, fault: Fault, delay_us: u64) {
+        let said = Said::of(&letter);
         self.troubles += 1;
         self.coverage.fault(fault.kind);
         self.note(Some(link.0), What::Troubled(said, fault), fault.kind as u64);
@@ -558,13 +581,13 @@ impl World {
             FaultKind::Drop => {}
             FaultKind::Duplicate => {
                 let at_us = self.network.arrival(link, self.now_us, delay_us, true);
-                self.queue.push(at_us, Event::Deliver(envelope.clone()));
+                self.queue.push(at_us, Event::Deliver(letter.clone()));
                 let at_us = self.network.arrival(link, self.now_us, late_us, false);
-                self.queue.push(at_us, Event::Deliver(envelope));
+                self.queue.push(at_us, Event::Deliver(letter));
             }
             _ => {
                 let at_us = self.network.arrival(link, self.now_us, late_us, false);
-                self.queue.push(at_us, Event::Deliver(envelope));
+                self.queue.push(at_us, Event::Deliver(letter));
             }
         }
     }
@@ -596,5 +619,7 @@ const TROUBLES_MAX: u64 = 2;
 const SERVED_WITHIN_MS: u64 = 2_000;
 /// Entries by which a node may be behind that answers.
 const BEHIND_MAX: u64 = 32;
+/// So much likelier is a fault of a hello than of another message: there are few.
+const HELLO_FAULTS: u32 = 8;
 /// Until a start is tried again.
 const START_AGAIN_US: u64 = 500_000;
