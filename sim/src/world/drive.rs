@@ -188,7 +188,7 @@ impl World {
         let now = crate::invariants::Durable::recovered(&found);
         if let Some(batch) = unsynced {
             let mut whole = durable;
-            whole.synced(batch);
+            whole.synced(batch, 0);
             let has_survived = now.last_index == whole.last_index && now.term == whole.term;
             let mark = if has_survived { Mark::UnsyncedSurvived } else { Mark::UnsyncedLost };
             self.coverage.mark(mark);

@@ -90,6 +90,8 @@ pub(crate) struct Driver {
 pub(crate) struct Unsynced {
     pub number: u64,
     pub batch: Batch,
+    /// The last index of all its steps: a later step may have cut what an earlier one had.
+    pub up_to: u64,
     /// What its disk was told to do wrong.
     pub fault: Option<Fault>,
 }
