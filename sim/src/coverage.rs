@@ -52,6 +52,10 @@ marks! {
     PledgedStart,
     /// a member tells a founder of their cluster
     MemberTellsFounder,
+    /// a node that waits to found sees a cluster, and joins it
+    JoinsInstead,
+    /// founders have pledged to different lists, and begin anew
+    FoundersSplit,
     /// a batch that was not synced is lost in a crash
     UnsyncedLost,
     /// a batch that was not synced survives a crash

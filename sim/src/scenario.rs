@@ -56,7 +56,7 @@ plan! {
     nodes,
     /// Nodes that may be added later.
     spares,
-    /// 1 if the cluster is yet to be founded, by nodes with empty disks.
+    /// 1 if the cluster is yet to be founded, by nodes with empty disks; 2 if one node too many tries.
     founding,
     /// Until everything is healed.
     duration_ms,
@@ -288,12 +288,12 @@ fn with_everything(plan: &mut Plan, rng: &mut Rng) {
     with_spares(plan, rng);
     plan.ttl_percent = 30;
     plan.segment_bytes = rng.pick(&[4 << 10, 16 << 10]);
-    plan.founding = rng.pick(&[0, 0, 1]);
+    plan.founding = rng.pick(&[0, 0, 1, 2]);
 }
 
 fn with_founding(plan: &mut Plan, rng: &mut Rng) {
     with_spares(plan, rng);
-    plan.founding = 1;
+    plan.founding = rng.between(1, 2);
 }
 
 /// Most nodes of a world, spares included: sets of links are 64 bits.
@@ -418,6 +418,7 @@ const FOUNDING: &[(FaultKind, u32)] = &[
     (F::Pause, 10_000),
     (F::Partition, 15_000),
     (F::OneWay, 8_000),
+    (F::Bridge, 15_000),
     (F::Clog, 5_000),
     (F::ClockStep, 8_000),
     (F::LostMajority, 500),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plimsoll::raft::{ClusterId, Hello, Identity, Pledge, RaftId};
+use plimsoll::raft::{ClusterId, Hello, Identity, Member, Pledge, RaftId};
 
 use super::{Promise, Violation};
 
@@ -20,8 +20,7 @@ pub(super) const FOUNDED_ONCE: Promise = Promise {
 };
 pub(crate) const FOUNDED_AFTER_HEALING: Promise = Promise {
     name: "founded after healing",
-    sentence: "within ten election timeouts after everything was healed all founders are members of \
-               their cluster",
+    sentence: "within ten election timeouts after everything was healed nobody waits to found any more",
 };
 
 /// What was seen on the disks of founders.
@@ -57,6 +56,34 @@ impl Foundings {
             )));
         }
         Ok(())
+    }
+
+    /// Whether a node that belongs to a cluster now is to be added to it: it had not pledged, and the
+    /// cluster is there.
+    pub fn joins(&self, id: RaftId, cluster: ClusterId) -> bool {
+        !self.pledges.contains_key(&id) && self.clusters.contains_key(&cluster)
+    }
+
+    /// Whether a founder has pledged to what can't come true any more: another founder of its list has
+    /// pledged to another one, or its directory is not in use.
+    pub fn is_split(&self, id: RaftId, is_in_use: impl Fn(RaftId) -> bool) -> bool {
+        let Some(pledge) = self.pledges.get(&id) else { return false };
+        let is_lost = |founder: &Member| {
+            !is_in_use(founder.id)
+                || self.pledges.get(&founder.id).is_some_and(|other| other != pledge)
+        };
+        !self.clusters.contains_key(&pledge.cluster) && pledge.founders.iter().any(is_lost)
+    }
+
+    /// Whether any list names a node.
+    pub fn is_named(&self, id: RaftId) -> bool {
+        let names_it = |pledge: &Pledge| pledge.founders.iter().any(|founder| founder.id == id);
+        self.pledges.values().any(names_it)
+    }
+
+    /// Whether any cluster is there.
+    pub fn has_cluster(&self) -> bool {
+        !self.clusters.is_empty()
     }
 
     /// A founder has become a member of a cluster.

@@ -3,7 +3,9 @@
 //! What a driver does before its node is a member: hellos travel like messages, a pledge and the
 //! first snapshot are steps of the disk, and a member that gets a hello answers with its cluster.
 //! What is on the disks is known here from outside, and everything that a node says or does is
-//! compared with that. Who should found is given: the founders expect exactly each other.
+//! compared with that. The founders expect exactly as many as they are; in some runs one more waits to
+//! found. Then views differ, lists may overlap, and an operator does what is told to do about it: takes
+//! the one too many away, and empties the directories of those that are split.
 
 use bytes::Bytes;
 use plimsoll::raft::{ClusterId, Founding, FoundingStatus, Hello, Identity, Now};
@@ -34,18 +36,26 @@ enum Step {
     Pledge(Identity),
     /// The cluster is founded.
     Found(Identity, SnapshotMeta, Bytes),
+    /// A cluster is there already: the identity of who is to be added to it.
+    Join(Identity),
 }
 
 impl World {
     /// Lets the founders start, each at a time of its own, on empty disks.
     pub(super) fn await_founding(&mut self) {
-        let founders = usize::try_from(self.plan.nodes).expect("a world has few nodes");
-        for host in &mut self.hosts[..founders] {
+        let candidates = self.candidates();
+        for host in &mut self.hosts[..candidates] {
             (host.is_wanted, host.is_founder) = (true, true);
             let mut rng = self.choices.natural(Subject::Start { node: host.index, n: 0 });
             let at_us = rng.below(STARTS_WITHIN_US);
             self.queue.push(at_us, Event::Start { host: host.index, life: 0 });
         }
+    }
+
+    /// How many wait to found at first: the expected ones, and perhaps one more.
+    fn candidates(&self) -> usize {
+        let candidates = self.plan.nodes + self.plan.founding.saturating_sub(1);
+        usize::try_from(candidates).expect("a world has few nodes").min(self.hosts.len())
     }
 
     /// Whether a founder has yet to find its cluster.
@@ -60,15 +70,16 @@ impl World {
         storage: Storage<MemDisk>,
         identity: Identity,
     ) -> Result<(), Violation> {
-        let founders = usize::try_from(self.plan.nodes).expect("a world has few nodes");
-        let members: Vec<_> = self.hosts[..founders].iter().map(super::Host::member).collect();
+        let expected = usize::try_from(self.plan.nodes).expect("a world has few nodes");
+        let candidates = &self.hosts[..self.candidates()];
+        let members: Vec<_> = candidates.iter().map(super::Host::member).collect();
         let host = &mut self.hosts[usize::from(index)];
         host.starts += 1;
         host.life += 1;
         let mut rng = self.choices.natural(Subject::Start { node: index, n: host.starts });
         let drawn = (ClusterId(rng.next()), rng.next());
         let is_pledged = u64::from(identity.pledge.is_some());
-        let mut machine = Founding::new(host.member(), identity, founders, drawn, PATIENCE_MS);
+        let mut machine = Founding::new(host.member(), identity, expected, drawn, PATIENCE_MS);
         members.into_iter().for_each(|member| machine.handle_peer(member));
         host.founder = Some(Founder { machine, step: None });
         host.storage = Some(storage);
@@ -94,8 +105,15 @@ impl World {
         input(&mut founder.machine, now);
         let mut step = founder.machine.poll_save().map(Step::Pledge);
         if founder.step.is_none() && step.is_none() {
-            let founded = founder.machine.founded();
-            step = founded.map(|(identity, meta, bytes)| Step::Found(identity, meta, bytes));
+            step = match founder.machine.status(now) {
+                FoundingStatus::Join { cluster, .. } => {
+                    Some(Step::Join(Identity { cluster: Some(cluster), ..Identity::new(host.id) }))
+                }
+                _ => founder
+                    .machine
+                    .founded()
+                    .map(|(identity, meta, bytes)| Step::Found(identity, meta, bytes)),
+            };
         }
         let hellos: Vec<_> = std::iter::from_fn(|| founder.machine.poll_transmit()).collect();
         if let Some(step) = step {
@@ -134,7 +152,9 @@ impl World {
             set_fault(storage.disk_mut(), fault);
         }
         let saved = match &step {
-            Step::Pledge(identity) => storage.save_identity(&identity.encode()),
+            Step::Pledge(identity) | Step::Join(identity) => {
+                storage.save_identity(&identity.encode())
+            }
             Step::Found(identity, meta, bytes) => storage
                 .save_snapshot(*meta, bytes)
                 .and_then(|()| storage.save_identity(&identity.encode())),
@@ -152,12 +172,24 @@ impl World {
             Step::Found(identity, ..) => {
                 let cluster = identity.cluster.map_or(0, |cluster| cluster.0);
                 self.note(Some(index), What::Word("has founded"), cluster);
-                let host = &mut self.hosts[usize::from(index)];
-                host.founder = None;
-                host.disk = host.storage.take().map(Storage::into_disk);
-                self.start(index, life)
+                self.become_member(index)
+            }
+            Step::Join(identity) => {
+                let cluster = identity.cluster.map_or(0, |cluster| cluster.0);
+                self.note(Some(index), What::Word("joins instead of founding"), cluster);
+                self.coverage.mark(Mark::JoinsInstead);
+                self.become_member(index)
             }
         }
+    }
+
+    /// A founder goes on as what its disk says that it is.
+    fn become_member(&mut self, index: u8) -> Result<(), Violation> {
+        let host = &mut self.hosts[usize::from(index)];
+        host.founder = None;
+        host.disk = host.storage.take().map(Storage::into_disk);
+        let life = host.life;
+        self.start(index, life)
     }
 
     /// A founder's storage failed, or its computer stopped: it ends, as a member does.
@@ -227,16 +259,70 @@ impl World {
         Ok(())
     }
 
-    /// A founder starts as a member.
+    /// A founder starts as a member: of the cluster that it has founded, or of one that was there.
     pub(super) fn follow_founded(
         &mut self,
         index: u8,
         cluster: ClusterId,
     ) -> Result<(), Violation> {
         let host = &mut self.hosts[usize::from(index)];
+        if self.checker.foundings.joins(host.id, cluster) {
+            host.is_founder = false;
+            self.reconciler.need();
+            return Ok(());
+        }
         host.has_founded = true;
         self.cluster = cluster;
         self.checker.foundings.founded(host.id, cluster)
+    }
+
+    /// What an operator does who looks at founders now and then.
+    pub(super) fn tend_founding(&mut self) -> Result<(), Violation> {
+        if !self.is_founding() {
+            return Ok(());
+        }
+        for index in 0..u8::try_from(self.hosts.len()).expect("few nodes") {
+            let host = &self.hosts[usize::from(index)];
+            let is_in_use = |id| self.place_of(id).is_some();
+            if host.is_founder && self.checker.foundings.is_split(host.id, is_in_use) {
+                self.empty_directory(index)?;
+            }
+        }
+        let is_time = self.is_healed || self.now_us > TOO_MANY_FOR_US;
+        let last = self.candidates() - 1;
+        let host = &self.hosts[last];
+        if is_time
+            && last as u64 >= self.plan.nodes
+            && host.is_founder
+            && !self.checker.foundings.is_named(host.id)
+        {
+            self.remove_founder(host.index)?;
+        }
+        Ok(())
+    }
+
+    /// A node whose pledge can't come true any more begins anew.
+    fn empty_directory(&mut self, index: u8) -> Result<(), Violation> {
+        self.coverage.mark(Mark::FoundersSplit);
+        self.remove_founder(index)?;
+        let has_begun = self.checker.foundings.has_cluster();
+        let host = &mut self.hosts[usize::from(index)];
+        (host.is_wanted, host.is_founder) = (true, !has_begun);
+        let life = host.life;
+        self.queue.push(self.now_us + 1, Event::Start { host: index, life });
+        if has_begun {
+            self.reconciler.need();
+        }
+        Ok(())
+    }
+
+    fn remove_founder(&mut self, index: u8) -> Result<(), Violation> {
+        self.crash(index, 0, None)?;
+        let host = &mut self.hosts[usize::from(index)];
+        host.replace_disk();
+        host.is_wanted = false;
+        host.life += 1;
+        Ok(())
     }
 
     /// Everything is healed: nobody founds any more.
@@ -269,6 +355,8 @@ pub(crate) fn number_of(hello: &Hello) -> u64 {
 
 /// How long a hello counts.
 const PATIENCE_MS: u64 = 1_000;
+/// How long one founder too many is left alone.
+const TOO_MANY_FOR_US: u64 = 10_000_000;
 /// The founders start within this time.
 const STARTS_WITHIN_US: u64 = 2_000_000;
 /// A founder saves twice in its life.

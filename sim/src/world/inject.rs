@@ -261,7 +261,7 @@ impl World {
         Moment {
             now_us,
             proposed_us: proposed.unwrap_or(now_us),
-            leaders: self.checker.raft.leaders_len(),
+            term: applied.term,
             anchor_error_us: self.clocks_are_trusted.then_some(bound_ms * 1_000),
             unresolved: self.unresolved,
             lag_us: self.lags_us.get(&applied.term).copied().unwrap_or(u64::MAX / 4),

@@ -55,6 +55,7 @@ impl World {
             return Ok(());
         }
         self.queue.push(self.now_us + PERIOD_US, Event::Reconcile);
+        self.tend_founding()?;
         if !self.reconciler.is_needed {
             return Ok(());
         }
