@@ -17,7 +17,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, CHECK, KV, RAFT, STORAGE, set};
+pub use switch::{ACCESS, ALL, CHECK, FOUNDING, KV, RAFT, STORAGE, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -104,6 +104,9 @@ mod switch {
         "vote sent before it is durable",
     ];
 
+    /// The mutants of founding a cluster.
+    pub const FOUNDING: &[&str] = &["pledge told before it is durable", "second pledge is taken"];
+
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[
         "batch number is reused",
@@ -140,7 +143,7 @@ mod switch {
         "zones may overlap",
     ];
 
-    const LISTS: [&[&str]; 6] = [ALL, ACCESS, KV, CHECK, RAFT, STORAGE];
+    const LISTS: [&[&str]; 7] = [ALL, ACCESS, KV, CHECK, FOUNDING, RAFT, STORAGE];
 
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

@@ -46,6 +46,16 @@ marks! {
     SnapshotInstalled,
     /// a node starts from a snapshot and entries after it
     StartedFromBoth,
+    /// a node ends before it belongs to a cluster
+    CrashInFounding,
+    /// a node starts that has pledged itself and belongs to no cluster yet
+    PledgedStart,
+    /// a member tells a founder of their cluster
+    MemberTellsFounder,
+    /// a node that waits to found sees a cluster, and joins it
+    JoinsInstead,
+    /// founders have pledged to different lists, and begin anew
+    FoundersSplit,
     /// a batch that was not synced is lost in a crash
     UnsyncedLost,
     /// a batch that was not synced survives a crash

@@ -56,6 +56,8 @@ plan! {
     nodes,
     /// Nodes that may be added later.
     spares,
+    /// 1 if the cluster is yet to be founded, by nodes with empty disks; 2 if one node too many tries.
+    founding,
     /// Until everything is healed.
     duration_ms,
     /// Clients.
@@ -187,6 +189,7 @@ impl Scenario {
             new("calm", "a message is lost now and then", rates(CALM), |_, _| {}),
             new("races", "conditional writes race", rates(RACES), with_races),
             new("lost-majority", "a survivor goes on alone", rates(LOST), with_spares),
+            new("founding", "a cluster comes to be", rates(FOUNDING), with_founding),
             new("everything", "all of it at once", everything, with_everything),
         ]
     }
@@ -214,6 +217,7 @@ impl Scenario {
             natural: rng.next(),
             nodes: nodes.unwrap_or_else(|| rng.pick(&[3, 3, 3, 3, 5, 1])),
             spares: 0,
+            founding: 0,
             duration_ms: 60_000,
             clients: rng.between(5, 7),
             burst_max: 12,
@@ -284,6 +288,12 @@ fn with_everything(plan: &mut Plan, rng: &mut Rng) {
     with_spares(plan, rng);
     plan.ttl_percent = 30;
     plan.segment_bytes = rng.pick(&[4 << 10, 16 << 10]);
+    plan.founding = rng.pick(&[0, 0, 1, 2]);
+}
+
+fn with_founding(plan: &mut Plan, rng: &mut Rng) {
+    with_spares(plan, rng);
+    plan.founding = rng.between(1, 2);
 }
 
 /// Most nodes of a world, spares included: sets of links are 64 bits.
@@ -394,6 +404,25 @@ const RACES: &[(FaultKind, u32)] = &[
 
 const LOST: &[(FaultKind, u32)] =
     &[(F::LostMajority, 2_000), (F::Crash, 8_000), (F::Drop, 10_000), (F::Partition, 6_000)];
+
+const FOUNDING: &[(FaultKind, u32)] = &[
+    (F::Drop, 20_000),
+    (F::Duplicate, 10_000),
+    (F::Reorder, 10_000),
+    (F::Crash, 20_000),
+    (F::CrashAll, 2_000),
+    (F::CrashInWrite, 2_000),
+    (F::SyncError, 1_000),
+    (F::DiskFull, 3_000),
+    (F::SlowDisk, 5_000),
+    (F::Pause, 10_000),
+    (F::Partition, 15_000),
+    (F::OneWay, 8_000),
+    (F::Bridge, 15_000),
+    (F::Clog, 5_000),
+    (F::ClockStep, 8_000),
+    (F::LostMajority, 500),
+];
 
 const EVERYTHING: &[(FaultKind, u32)] = &[
     (F::Pause, 6_000),

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use plimsoll::raft::{Body, Envelope};
+use plimsoll::raft::{Body, Envelope, Hello, RaftId};
 
 use crate::faults::Fault;
-use crate::world::host_of;
+use crate::world::{Letter, host_of, number_of};
 
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
@@ -108,9 +108,28 @@ pub struct Said {
 }
 
 impl Said {
-    /// What an envelope says.
+    /// What a letter says.
     #[must_use]
-    pub fn of(envelope: &Envelope) -> Self {
+    pub(crate) fn of(letter: &Letter) -> Self {
+        match letter {
+            Letter::Member(envelope) => Self::of_envelope(envelope),
+            Letter::Hello { to, hello } => Self::of_hello(*to, hello),
+        }
+    }
+
+    /// What a hello says: its number stands in the place of an index.
+    fn of_hello(to: RaftId, hello: &Hello) -> Self {
+        let (from, to) = (host_of(hello.member.id), host_of(to));
+        let kind = match (&hello.cluster, &hello.pledge) {
+            (Some(_), _) => "hello-of-member",
+            (None, Some(_)) => "hello-of-pledged",
+            (None, None) => "hello",
+        };
+        let index = number_of(hello);
+        Self { from, to, kind, term: 0, index, commit: 0, entries: 0, reject: false }
+    }
+
+    fn of_envelope(envelope: &Envelope) -> Self {
         let (from, to) = (host_of(envelope.from), host_of(envelope.to));
         let kind = envelope.body.kind();
         let none = Self { from, to, kind, term: 0, index: 0, commit: 0, entries: 0, reject: false };

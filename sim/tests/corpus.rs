@@ -31,7 +31,7 @@ fn no_schedule_of_the_corpus_breaks_a_promise_again() {
 
 #[test]
 fn a_seed_and_the_schedule_that_it_records_are_the_same_run() {
-    for name in ["everything", "membership", "disks", "restarts", "lost-majority"] {
+    for name in ["everything", "membership", "disks", "restarts", "lost-majority", "founding"] {
         let scenario = Scenario::named(name).unwrap();
         let job = Job::Seed { scenario, seed: 7, nodes: Some(3) };
         let drawn = run(&job, &Manner::default());

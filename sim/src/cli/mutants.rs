@@ -68,9 +68,11 @@ const HOMES: &[(&str, &str)] = &[
     ("late clocks count", "clocks"),
     ("leader forgets the last log time", "clocks"),
     ("leader's clock without the quorum", "clocks"),
+    ("pledge told before it is durable", "founding"),
     ("removed node votes", "membership"),
     ("restore keeps the epoch", "lost-majority"),
     ("restore keeps the sessions", "lost-majority"),
+    ("second pledge is taken", "founding"),
     ("stamps follow the wall clock", "clocks"),
     ("torn tail is accepted", "restarts"),
     ("unknown session is opened silently", "lost-majority"),
@@ -99,8 +101,8 @@ const NOT_SHOWN: &[(&str, &str)] = &[
 /// The mutants that a cluster should show.
 #[cfg(feature = "mutants")]
 fn names() -> impl Iterator<Item = &'static str> {
-    use plimsoll::mutant::{ALL, RAFT, STORAGE};
-    RAFT.iter().chain(STORAGE).chain(ALL).copied()
+    use plimsoll::mutant::{ALL, FOUNDING, RAFT, STORAGE};
+    RAFT.iter().chain(FOUNDING).chain(STORAGE).chain(ALL).copied()
 }
 
 #[cfg(not(feature = "mutants"))]

@@ -28,6 +28,9 @@ pub(crate) struct Durable {
     pub term: u64,
     pub vote: u64,
     pub last_index: u64,
+    /// The last index that a step had which was synced together with a later one that cut the log: as
+    /// if it had been durable a moment before.
+    pub passed: u64,
     pub snapshot: u64,
 }
 
@@ -39,12 +42,13 @@ impl Durable {
             term: recovered.hard_state.term,
             vote: recovered.hard_state.vote,
             last_index: recovered.entries.last().map_or(snapshot, |entry| entry.index),
+            passed: 0,
             snapshot,
         }
     }
 
-    /// A batch was synced.
-    pub fn synced(&mut self, batch: &Batch) {
+    /// A batch was synced, whose steps had entries up to an index.
+    pub fn synced(&mut self, batch: &Batch, up_to: u64) {
         if let Some(hard_state) = batch.hard_state {
             (self.term, self.vote) = (hard_state.term, hard_state.vote);
         }
@@ -54,6 +58,7 @@ impl Durable {
         if let Some(last) = batch.entries.last() {
             self.last_index = last.index;
         }
+        self.passed = up_to;
     }
 
     /// A snapshot was saved.
@@ -102,6 +107,7 @@ impl Durable {
                 }
                 wrong(format!("its vote in term {}", message.term))
             }
+            "append-response" if message.term < self.term && message.index <= self.passed => Ok(()),
             "append-response" if !message.reject && message.index > self.last_index => {
                 wrong(format!("it has index {}", message.index))
             }

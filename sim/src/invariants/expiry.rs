@@ -44,8 +44,8 @@ struct Living {
     /// When the write was proposed, and when it was applied.
     proposed_us: u64,
     written_us: u64,
-    /// Terms with a leader, and quiet time, when it was written.
-    leaders: usize,
+    /// The term of the leader that stamped the write, and quiet time then.
+    term: u64,
     quiet_us: u64,
     lag_us: u64,
 }
@@ -56,8 +56,8 @@ pub(crate) struct Moment {
     pub now_us: u64,
     /// When the command was proposed.
     pub proposed_us: u64,
-    /// Terms that had a leader so far.
-    pub leaders: usize,
+    /// The term of the leader that stamped it: it may be applied only under a later one.
+    pub term: u64,
     /// What an anchor may be wrong; none if too many clocks are off, or were.
     pub anchor_error_us: Option<u64>,
     /// Leaders so far whose clocks were unresolved.
@@ -90,7 +90,7 @@ impl Expiry {
                 }
                 latest = deadline;
                 let living = self.living.get(&event.key);
-                is_under_other |= living.is_some_and(|living| living.leaders < at.leaders);
+                is_under_other |= living.is_some_and(|living| living.term < at.term);
             }
             self.follow(event, applied.log_time, at);
         }
@@ -138,7 +138,7 @@ impl Expiry {
         let lived_us = at.now_us - living.written_us;
         let lived_most_us = at.now_us - living.proposed_us;
         let drift_us = (living.ttl_us.max(lived_us)) * DRIFT_PERCENT_MAX / 100;
-        let is_one_leader = at.leaders == living.leaders;
+        let is_one_leader = at.term == living.term;
         let anchors_us = 2 * anchor_error_us;
         // What log time lagged at the write, the next leader that knows better makes up for at once.
         let changes_us = if is_one_leader { 0 } else { anchors_us + living.lag_us };
@@ -169,11 +169,11 @@ impl Expiry {
             }
             Some(deadline) => {
                 let ttl_us = (deadline.0 - log_time.0) * 1_000;
-                let (written_us, leaders, lag_us) = (at.now_us, at.leaders, at.lag_us);
+                let (written_us, term, lag_us) = (at.now_us, at.term, at.lag_us);
                 let quiet_us = self.quiet_us;
                 let proposed_us = at.proposed_us;
                 let living =
-                    Living { deadline, ttl_us, proposed_us, written_us, leaders, quiet_us, lag_us };
+                    Living { deadline, ttl_us, proposed_us, written_us, term, quiet_us, lag_us };
                 self.living.insert(event.key.clone(), living);
             }
         }

@@ -8,6 +8,7 @@
 
 mod durability;
 mod expiry;
+mod founding;
 mod machine;
 mod membership;
 mod raft;
@@ -20,6 +21,7 @@ use crate::world::World;
 
 pub(crate) use durability::{Durable, damage_was_opened, does_not_open};
 pub(crate) use expiry::{Expiry, Moment};
+pub(crate) use founding::{FOUNDED_AFTER_HEALING, Foundings};
 pub(crate) use machine::{Machines, check_recomputed};
 pub(crate) use membership::Membership;
 pub(crate) use raft::{EntrySeen, RaftLogs};
@@ -90,6 +92,10 @@ pub const PROMISES: &[Promise] = &[
     membership::QUORUM_OVERLAP,
     membership::EQUAL_CONFIGURATIONS,
     machine::SESSION_OF_EPOCH,
+    founding::PLEDGED_BEFORE_SAID,
+    founding::PLEDGED_ONCE,
+    founding::FOUNDED_ONCE,
+    FOUNDED_AFTER_HEALING,
     READS_SERVED,
     REMOVED_KNOWS,
     OPERATION_ENDS,
@@ -112,7 +118,8 @@ pub(crate) const NODE_LIVES: Promise =
 /// Reads are not dropped.
 pub(crate) const READS_SERVED: Promise = Promise {
     name: "reads served",
-    sentence: "a read is answered if nothing but a message or two goes wrong while it waits",
+    sentence: "a read at a voter that is not behind is answered while a leader is settled and nothing but \
+               a message or two goes wrong",
 };
 /// Removed nodes end.
 pub(crate) const REMOVED_KNOWS: Promise = Promise {
@@ -150,6 +157,7 @@ pub(crate) struct Checker {
     pub machines: Machines,
     pub expiry: Expiry,
     pub membership: Membership,
+    pub foundings: Foundings,
 }
 
 /// What was last seen of a node, so that only what is new is looked at.

@@ -4,6 +4,8 @@
 //! together: group commit, as in production. A step may fail, find the disk full, or be the last thing
 //! that its computer did.
 
+use std::collections::VecDeque;
+
 use plimsoll::raft::{Persist, SnapshotJob};
 use plimsoll::storage::{Disk, DiskErrorKind, MemDisk, StorageError, Unsynced as Fate};
 
@@ -42,7 +44,7 @@ impl World {
             std::mem::replace(&mut self.hosts[usize::from(index)].driver.has_written, true);
         let fault = self.disk_fault(index, subject, if has_written { 1 } else { FIRST_FAULTS });
         let host = &mut self.hosts[usize::from(index)];
-        let Some(persist) = take_group(&mut host.driver.waiting) else {
+        let Some((persist, up_to)) = take_group(&mut host.driver.waiting) else {
             host.driver.is_busy = false;
             return Ok(());
         };
@@ -60,7 +62,7 @@ impl World {
             return self.storage_failed(index, &why, fault);
         }
         let last = batch.entries.last().map_or(0, |entry| entry.index);
-        host.driver.unsynced = Some(Unsynced { number, batch, fault });
+        host.driver.unsynced = Some(Unsynced { number, batch, up_to, fault });
         let slow_us = host.slow_us;
         let wait_us = self.natural_disk_us(subject) + slow_us;
         self.queue.push(self.now_us + wait_us, Event::DiskSync { host: index, life });
@@ -81,10 +83,10 @@ impl World {
             return self.storage_failed(index, &why, fault);
         }
         host.driver.is_busy = false;
-        let Some(Unsynced { number, batch, .. }) = host.driver.unsynced.take() else {
+        let Some(Unsynced { number, batch, up_to, .. }) = host.driver.unsynced.take() else {
             return Ok(());
         };
-        host.durable.synced(&batch);
+        host.durable.synced(&batch, up_to);
         while let Some((_, entries)) = host.driver.entries.pop_front_if(|(n, _)| *n <= number) {
             self.checker.raft.check_entries(&entries)?;
         }
@@ -155,14 +157,14 @@ impl World {
         self.crash(index, image, Some(down_ms * 1_000))
     }
 
-    fn next_disk_step(&mut self, index: u8) -> Subject {
+    pub(super) fn next_disk_step(&mut self, index: u8) -> Subject {
         let host = &mut self.hosts[usize::from(index)];
         host.disk_steps += 1;
         Subject::File { node: index, n: host.disk_steps }
     }
 
     /// A fault of a step, which is so many times as likely as usual.
-    fn disk_fault(&mut self, index: u8, subject: Subject, times: u32) -> Option<Fault> {
+    pub(super) fn disk_fault(&mut self, index: u8, subject: Subject, times: u32) -> Option<Fault> {
         if self.is_healed {
             return None;
         }
@@ -174,16 +176,20 @@ impl World {
     }
 }
 
-/// The steps at the front that make one batch.
-fn take_group(waiting: &mut std::collections::VecDeque<Persist>) -> Option<Persist> {
+/// The steps at the front that make one batch, and the last index of all of them.
+fn take_group(waiting: &mut VecDeque<Persist>) -> Option<(Persist, u64)> {
     let mut group = waiting.pop_front()?;
+    let last_of = |step: &Persist| step.batch.entries.last().map_or(0, |entry| entry.index);
+    let mut up_to = last_of(&group);
     while let Some(next) = waiting.pop_front() {
+        let last = last_of(&next);
         if let Err(next) = group.join(next) {
             waiting.push_front(next);
             break;
         }
+        up_to = up_to.max(last);
     }
-    Some(group)
+    Some((group, up_to))
 }
 
 /// A fault of one step of a disk.
@@ -200,7 +206,7 @@ fn draw(rates: &crate::faults::Rates, times: u32, rng: &mut Rng) -> Option<Fault
     None
 }
 
-fn set_fault(disk: &mut MemDisk, fault: Fault) {
+pub(super) fn set_fault(disk: &mut MemDisk, fault: Fault) {
     match fault.kind {
         FaultKind::SyncError => disk.fail_next_sync(),
         FaultKind::CrashInWrite => {

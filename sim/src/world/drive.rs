@@ -11,6 +11,7 @@ use plimsoll::raft::{
 };
 use plimsoll::storage::{MemDisk, Recovered, Storage};
 
+use super::network::Letter;
 use super::node::{Asked, Driver};
 use super::{Ask, Event, World, host_of};
 use crate::choices::Subject;
@@ -27,7 +28,7 @@ impl World {
     /// Starts a node from its disk.
     pub(super) fn start(&mut self, index: u8, life: u32) -> Result<(), Violation> {
         let host = &mut self.hosts[usize::from(index)];
-        if host.node.is_some() || host.life != life {
+        if host.is_running() || host.life != life {
             return Ok(());
         }
         let Some(mut disk) = host.disk.take() else { return Ok(()) };
@@ -63,8 +64,16 @@ impl World {
         let mut identity = match &recovered.identity {
             Some(bytes) => Identity::decode(bytes.clone())
                 .map_err(|why| does_not_open(&format!("the identity of node {index}: {why}")))?,
+            None if host.is_founder => Identity::new(host.id),
             None => Identity { cluster: Some(self.cluster), ..Identity::new(host.id) },
         };
+        let Some(cluster) = identity.cluster else {
+            return self.start_founder(index, storage, identity);
+        };
+        if host.is_founder && !host.has_founded {
+            self.follow_founded(index, cluster)?;
+        }
+        let host = &mut self.hosts[usize::from(index)];
         identity.start += 1;
         if storage.save_identity(&identity.encode()).is_err() {
             host.disk = Some(storage.into_disk());
@@ -82,13 +91,13 @@ impl World {
         }
         let node = Node::new(&identity, self.plan.options(), recovered, seed, now)
             .map_err(|why| does_not_open(&format!("node {index} does not start: {why}")))?;
-        self.disturbed_us = self.now_us;
         host.node = Some(node);
         host.storage = Some(storage);
         host.driver = Driver::default();
         host.seen = SeenOfNode::default();
         let life = host.life;
         let first_tick_us = host.clock.after(self.now_us, self.plan.tick_ms * 1_000);
+        self.disturb(self.now_us);
         self.queue.push(first_tick_us, Event::Tick { host: index, life });
         self.note(Some(index), What::Start { start: identity.start, last }, seed ^ last);
         self.drain(index)
@@ -110,6 +119,9 @@ impl World {
         down_us: Option<u64>,
     ) -> Result<(), Violation> {
         let host = &mut self.hosts[usize::from(index)];
+        if host.founder.is_some() {
+            return self.crash_founder(index, image, down_us);
+        }
         if host.node.take().is_none() {
             return Ok(());
         }
@@ -138,7 +150,7 @@ impl World {
         if let Some(down_us) = down_us {
             self.queue.push(self.now_us + down_us, Event::Start { host: index, life });
         }
-        self.disturbed_us = self.now_us;
+        self.disturb(self.now_us);
         self.note(Some(index), What::Word("ends"), image);
         self.tell(|workload, context| workload.end_node(index, context));
         Ok(())
@@ -176,7 +188,7 @@ impl World {
         let now = crate::invariants::Durable::recovered(&found);
         if let Some(batch) = unsynced {
             let mut whole = durable;
-            whole.synced(batch);
+            whole.synced(batch, 0);
             let has_survived = now.last_index == whole.last_index && now.term == whole.term;
             let mark = if has_survived { Mark::UnsyncedSurvived } else { Mark::UnsyncedLost };
             self.coverage.mark(mark);
@@ -194,6 +206,9 @@ impl World {
         let next_us = host.clock.after(self.now_us, self.plan.tick_ms * 1_000);
         self.queue.push(next_us, Event::Tick { host: index, life });
         self.note(Some(index), What::Tick, 3);
+        if self.hosts[usize::from(index)].founder.is_some() {
+            return self.feed_founder(index, plimsoll::raft::Founding::handle_tick);
+        }
         self.feed(index, Node::handle_tick)?;
         let host = &self.hosts[usize::from(index)];
         let now_ms = host.now(self.now_us).monotonic_ms;
@@ -217,7 +232,7 @@ impl World {
         if host.led_at_pause && self.hosts.iter().any(is_succeeded) {
             self.coverage.mark(Mark::PausedLeaderReturns);
         }
-        self.disturbed_us = self.now_us;
+        self.disturb(self.now_us);
         self.note(Some(index), What::Word("goes on"), 4);
         for event in inbox {
             self.handle(event)?;
@@ -242,25 +257,33 @@ impl World {
         None
     }
 
-    pub(super) fn deliver(&mut self, envelope: Box<Envelope>) -> Result<(), Violation> {
-        let (from, to) = (host_of(envelope.from), host_of(envelope.to));
+    pub(super) fn deliver(&mut self, letter: Letter) -> Result<(), Violation> {
+        let (from, to) = (host_of(letter.from()), host_of(letter.to()));
         let host = &self.hosts[usize::from(to)];
-        if !host.is_up() {
+        let is_there = match letter {
+            Letter::Member(_) => host.is_up(),
+            Letter::Hello { .. } => host.is_running() && host.id == letter.to(),
+        };
+        if !is_there {
             // A connection to a process that is not there is refused.
             let sender = &self.hosts[usize::from(from)];
-            let (life, peer) = (sender.life, envelope.to);
+            let (life, peer) = (sender.life, letter.to());
             let at_us = self.now_us + self.plan.link_us_min;
             self.queue.push(at_us, Event::Unreachable { host: from, life, peer });
             return Ok(());
         }
-        let Some(Event::Deliver(envelope)) = self.unless_paused(to, Event::Deliver(envelope))
-        else {
+        let Some(Event::Deliver(letter)) = self.unless_paused(to, Event::Deliver(letter)) else {
             return Ok(());
         };
-        let said = Said::of(&envelope);
+        let said = Said::of(&letter);
         self.note(Some(to), What::Receive(said), said.number());
-        self.mark_message(&envelope);
-        self.feed(to, |node, now| node.handle_message(*envelope, now))
+        match letter {
+            Letter::Hello { hello, .. } => self.take_hello(to, *hello),
+            Letter::Member(envelope) => {
+                self.mark_message(&envelope);
+                self.feed(to, |node, now| node.handle_message(*envelope, now))
+            }
+        }
     }
 
     fn mark_message(&mut self, envelope: &Envelope) {
@@ -288,15 +311,11 @@ impl World {
         let Ask { id, request, patience_ms } = *ask;
         self.note(Some(index), What::Ask { request: id.0 }, id.0);
         let now_us = self.now_us;
+        let is_due =
+            request == Request::Read && patience_ms >= SERVED_WITHIN_MS && self.is_serving(index);
         let host = &mut self.hosts[usize::from(index)];
         let deadline_ms = host.now(now_us).monotonic_ms + patience_ms;
-        let asked = Asked {
-            deadline_ms,
-            patience_ms,
-            is_read: request == Request::Read,
-            asked_us: now_us,
-            troubles: self.troubles,
-        };
+        let asked = Asked { deadline_ms, is_due, asked_us: now_us, troubles: self.troubles };
         host.pending.insert(id, asked);
         self.feed(index, |node, now| node.handle_request(id, request, deadline_ms, now))
     }
@@ -323,7 +342,7 @@ impl World {
         }
         while let Some(envelope) = self.poll(index, Node::poll_transmit) {
             self.hosts[place].durable.check_said(&envelope)?;
-            self.send(index, envelope);
+            self.send(index, Letter::Member(Box::new(envelope)));
         }
         while let Some(progress) = self.poll(index, Node::poll_progress) {
             self.take_progress(index, &progress)?;
@@ -400,15 +419,26 @@ impl World {
         Ok(())
     }
 
-    /// A request has failed. A read must not, if the world was calm.
+    /// Whether a read that is asked now is to be answered: the world has been calm for a while, a
+    /// leader is settled, and the node is a voter that is not behind. Who is behind has to catch up
+    /// first, be it by a snapshot in many chunks; and how long an election takes is chance.
+    fn is_serving(&self, index: u8) -> bool {
+        let host = &self.hosts[usize::from(index)];
+        let commit = |host: &super::Host| host.node().map_or(0, Node::commit);
+        let newest = self.hosts.iter().map(commit).max().unwrap_or(0);
+        let leader = self.leader().map(|leader| &self.hosts[usize::from(leader)]);
+        self.now_us > self.disturbed_us + CALM_US
+            && leader.is_some_and(|leader| self.now_us > leader.led_since_us + CALM_US)
+            && self.checker.membership.voters().any(|voter| voter == host.id)
+            && newest <= commit(host) + BEHIND_MAX
+    }
+
+    /// A request has failed. A read that was due must not, if the world stayed calm.
     fn check_served(&self, index: u8, failure: &Failure, asked: &Asked) -> Result<(), Violation> {
         let is_late = matches!(failure.reason, FailureReason::Timeout | FailureReason::NoLeader);
-        let id = self.hosts[usize::from(index)].id;
-        let is_member = self.checker.membership.voters().any(|voter| voter == id);
-        let was_calm = asked.asked_us > self.disturbed_us + CALM_US
-            && self.troubles - asked.troubles <= TROUBLES_MAX;
-        let is_due = asked.is_read && asked.patience_ms >= SERVED_WITHIN_MS;
-        if !(is_due && is_late && is_member && was_calm) {
+        let stayed_calm =
+            asked.asked_us > self.disturbed_us && self.troubles - asked.troubles <= TROUBLES_MAX;
+        if !(asked.is_due && is_late && stayed_calm) {
             return Ok(());
         }
         let waited_ms = (self.now_us - asked.asked_us) / 1_000;
@@ -416,6 +446,11 @@ impl World {
             "a read at node {index} was not answered in {waited_ms} ms\n{}",
             self.overview()
         )))
+    }
+
+    /// Something other than a message is disturbed, until then at least.
+    pub(super) fn disturb(&mut self, until_us: u64) {
+        self.disturbed_us = self.disturbed_us.max(until_us);
     }
 
     /// Looks at what changed in a node.
@@ -453,8 +488,9 @@ impl World {
         if changes.is_empty() && !is_installed {
             return Ok(false);
         }
-        self.disturbed_us = self.now_us;
-        self.checker.membership.check(node, &changes)
+        let is_joint = self.checker.membership.check(node, &changes)?;
+        self.disturb(self.now_us);
+        Ok(is_joint)
     }
 
     /// Two configurations are in force together: a good moment to end.
@@ -475,7 +511,7 @@ impl World {
         let now_us = self.now_us;
         let host = &mut self.hosts[usize::from(index)];
         host.led_since_us = now_us;
-        self.disturbed_us = now_us;
+        self.disturb(now_us);
         let host = &self.hosts[usize::from(index)];
         let term = host.seen.led_term;
         let node = host.node().expect("it leads");
@@ -506,37 +542,37 @@ impl World {
     }
 
     /// Sends a message: it arrives after a while, or not, or twice.
-    fn send(&mut self, from: u8, envelope: Envelope) {
-        let to = host_of(envelope.to);
+    pub(super) fn send(&mut self, from: u8, letter: Letter) {
+        let to = host_of(letter.to());
         if usize::from(to) >= self.hosts.len() {
             return;
         }
         let n = self.network.count(from, to);
         let subject = Subject::Message { from, to, n };
-        let said = Said::of(&envelope);
+        let said = Said::of(&letter);
         self.note(Some(from), What::Send(said), mix(said.number()));
         if self.network.is_cut(from, to) {
             return;
         }
-        let Some(envelope) = self.network.hold(from, to, envelope) else { return };
-        let envelope = Box::new(envelope);
+        let Some(letter) = self.network.hold(from, to, letter) else { return };
+        let times = if matches!(letter, Letter::Hello { .. }) { HELLO_FAULTS } else { 1 };
         let rates = &self.rates;
         let deviation = if self.is_healed {
             None
         } else {
-            self.choices.deviation(subject, |rng| super::inject::draw_message(rates, rng))
+            self.choices.deviation(subject, |rng| super::inject::draw_message(rates, times, rng))
         };
         let mut rng = self.choices.natural(subject);
         let delay_us = rng.between(self.plan.link_us_min, self.plan.link_us_max);
         let Some(fault) = deviation else {
             let at_us = self.network.arrival((from, to), self.now_us, delay_us, true);
-            return self.queue.push(at_us, Event::Deliver(envelope));
+            return self.queue.push(at_us, Event::Deliver(letter));
         };
-        self.trouble((from, to), envelope, fault, delay_us);
+        self.trouble((from, to), letter, fault, delay_us);
     }
 
-    fn trouble(&mut self, link: (u8, u8), envelope: Box<Envelope>, fault: Fault, delay_us: u64) {
-        let said = Said::of(&envelope);
+    fn trouble(&mut self, link: (u8, u8), letter: Letter, fault: Fault, delay_us: u64) {
+        let said = Said::of(&letter);
         self.troubles += 1;
         self.coverage.fault(fault.kind);
         self.note(Some(link.0), What::Troubled(said, fault), fault.kind as u64);
@@ -545,13 +581,13 @@ impl World {
             FaultKind::Drop => {}
             FaultKind::Duplicate => {
                 let at_us = self.network.arrival(link, self.now_us, delay_us, true);
-                self.queue.push(at_us, Event::Deliver(envelope.clone()));
+                self.queue.push(at_us, Event::Deliver(letter.clone()));
                 let at_us = self.network.arrival(link, self.now_us, late_us, false);
-                self.queue.push(at_us, Event::Deliver(envelope));
+                self.queue.push(at_us, Event::Deliver(letter));
             }
             _ => {
                 let at_us = self.network.arrival(link, self.now_us, late_us, false);
-                self.queue.push(at_us, Event::Deliver(envelope));
+                self.queue.push(at_us, Event::Deliver(letter));
             }
         }
     }
@@ -581,5 +617,9 @@ const CALM_US: u64 = 2_000_000;
 const TROUBLES_MAX: u64 = 2;
 /// The patience with which a read must be answered then.
 const SERVED_WITHIN_MS: u64 = 2_000;
+/// Entries by which a node may be behind that answers.
+const BEHIND_MAX: u64 = 32;
+/// So much likelier is a fault of a hello than of another message: there are few.
+const HELLO_FAULTS: u32 = 8;
 /// Until a start is tried again.
 const START_AGAIN_US: u64 = 500_000;

@@ -7,19 +7,21 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+use super::network::Letter;
 use crate::faults::Fault;
-use plimsoll::raft::{Envelope, RaftId, Request, RequestId};
+use plimsoll::raft::{RaftId, Request, RequestId};
 
 /// Something that is to happen. A `life` is that of a node between two starts: what belongs to an
 /// earlier one does not happen any more.
 #[derive(Debug)]
 pub(crate) enum Event {
     Tick { host: u8, life: u32 },
-    Deliver(Box<Envelope>),
+    Deliver(Letter),
     Unreachable { host: u8, life: u32, peer: RaftId },
     DiskWrite { host: u8, life: u32 },
     DiskSync { host: u8, life: u32 },
     SaveSnapshot { host: u8, life: u32 },
+    SaveFounding { host: u8, life: u32 },
     Ask { host: u8, ask: Box<Ask> },
     Wake { token: u32 },
     Start { host: u8, life: u32 },

@@ -17,8 +17,8 @@ impl World {
     pub(super) fn heal(&mut self) -> Result<(), Violation> {
         self.is_healed = true;
         self.note(None, What::Word("everything is healed"), 5);
-        for envelope in self.network.heal() {
-            self.queue.push(self.now_us + 1, Event::Deliver(Box::new(envelope)));
+        for letter in self.network.heal() {
+            self.queue.push(self.now_us + 1, Event::Deliver(letter));
         }
         for index in 0..u8::try_from(self.hosts.len()).expect("few nodes") {
             self.free_disk(index);
@@ -39,6 +39,7 @@ impl World {
     }
 
     pub(super) fn expect_leader(&mut self) -> Result<(), Violation> {
+        self.check_founded()?;
         let Some(_) = self.leader() else {
             return Err(LEADER_AFTER_HEALING.broken(self.overview()));
         };
@@ -106,7 +107,10 @@ impl World {
         let mut lines = Vec::new();
         for host in &self.hosts {
             let what = match host.node().map(Node::status) {
-                None => "is down".to_owned(),
+                None => match &host.founder {
+                    None => "is down".to_owned(),
+                    Some(founder) => founder.words(host.now(self.now_us)),
+                },
                 Some(status) => format!(
                     "{:?}, term {}, leader {:?}, commit {}, applied {}, log {}..={}, voters {:?}, \
                      outgoing {:?}, learners {:?}{}",

@@ -25,10 +25,12 @@ impl World {
         self.slots += 1;
         let subject = Subject::Slot { n: self.slots };
         let (rates, hosts, leader) = (&self.rates, self.hosts.len() as u64, self.leader());
-        let drawn = self.choices.deviation(subject, |rng| draw_slot(rates, hosts, leader, rng));
+        let times = if self.is_founding() { FOUNDING_FAULTS } else { 1 };
+        let draw = |rng: &mut Rng| draw_slot(rates, times, hosts, leader, rng);
+        let drawn = self.choices.deviation(subject, draw);
         let Some(fault) = drawn else { return Ok(()) };
         if self.inject(fault)? {
-            self.disturbed_us = self.now_us + fault.for_ms * 1_000;
+            self.disturb(self.now_us + fault.for_ms * 1_000);
             self.coverage.fault(fault.kind);
             self.note(None, What::Fault(fault), fault.set ^ fault.for_ms);
         } else {
@@ -43,7 +45,7 @@ impl World {
         let until_us = self.now_us + for_ms * 1_000;
         let place = usize::from(node);
         let Some(host) = self.hosts.get(place) else { return Ok(false) };
-        let (is_up, is_running) = (host.is_up(), host.is_up() && !host.is_paused());
+        let (is_up, is_running) = (host.is_up(), host.is_running());
         match kind {
             FaultKind::Partition | FaultKind::OneWay | FaultKind::Bridge => {
                 self.network.cut(set);
@@ -58,8 +60,8 @@ impl World {
                 self.network.slow(set, by_us);
                 self.queue.push(until_us, Event::Undo(Undo::Slow { links: set, by_us }));
             }
-            FaultKind::Pause if is_running => self.pause(node, for_ms * 1_000),
-            FaultKind::Crash if is_up => {
+            FaultKind::Pause if is_running && !host.is_paused() => self.pause(node, for_ms * 1_000),
+            FaultKind::Crash if is_running => {
                 self.crash(node, set, Some(for_ms * 1_000))?;
                 self.crash_again(fault);
             }
@@ -71,7 +73,7 @@ impl World {
             FaultKind::Corruption if is_up && self.may_lose(node) => {
                 return self.corrupt(node, set, for_ms * 1_000);
             }
-            FaultKind::DiskFull if is_up => {
+            FaultKind::DiskFull if is_running => {
                 let host = &mut self.hosts[place];
                 host.is_full = true;
                 let storage = host.storage.as_mut().expect("a node that runs has a storage");
@@ -106,8 +108,8 @@ impl World {
             Undo::Cut { links } => self.network.uncut(links),
             Undo::Slow { links, by_us } => self.network.unslow(links, by_us),
             Undo::Clog { links } => {
-                for envelope in self.network.unclog(links) {
-                    self.queue.push(self.now_us + 1, Event::Deliver(Box::new(envelope)));
+                for letter in self.network.unclog(links) {
+                    self.queue.push(self.now_us + 1, Event::Deliver(letter));
                 }
             }
             Undo::DiskFull { host } => self.free_disk(host),
@@ -227,7 +229,10 @@ impl World {
         let good_ms = (self.plan.clock_bound_ms / 4).cast_signed();
         let is_off = |host: &super::Host| host.clock.error_ms(now_us).abs() > good_ms;
         let others = self.hosts.iter().filter(|host| host.index != node && is_off(host)).count();
-        let voters = self.checker.membership.voters().count().max(1);
+        let voters = match self.checker.membership.voters().count() {
+            0 => usize::try_from(self.plan.nodes).expect("a world has few nodes"),
+            voters => voters,
+        };
         let clock = &mut self.hosts[usize::from(node)].clock;
         let mut by_ms = by_ms;
         if 2 * (others + 1) >= voters {
@@ -256,7 +261,7 @@ impl World {
         Moment {
             now_us,
             proposed_us: proposed.unwrap_or(now_us),
-            leaders: self.checker.raft.leaders_len(),
+            term: applied.term,
             anchor_error_us: self.clocks_are_trusted.then_some(bound_ms * 1_000),
             unresolved: self.unresolved,
             lag_us: self.lags_us.get(&applied.term).copied().unwrap_or(u64::MAX / 4),
@@ -272,15 +277,15 @@ impl World {
 }
 
 /// A fault of one message.
-pub(super) fn draw_message(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
-    if rng.chance(rates.of(FaultKind::Drop)) {
+pub(super) fn draw_message(rates: &Rates, times: u32, rng: &mut Rng) -> Option<Fault> {
+    if rng.chance(rates.of(FaultKind::Drop) * times) {
         return Some(Fault::new(FaultKind::Drop));
     }
     let late = |rng: &mut Rng| i64::try_from(rng.between(200, 400_000)).expect("small");
-    if rng.chance(rates.of(FaultKind::Duplicate)) {
+    if rng.chance(rates.of(FaultKind::Duplicate) * times) {
         return Some(Fault::new(FaultKind::Duplicate).by(late(rng)));
     }
-    if rng.chance(rates.of(FaultKind::Reorder)) {
+    if rng.chance(rates.of(FaultKind::Reorder) * times) {
         return Some(Fault::new(FaultKind::Reorder).by(late(rng)));
     }
     None
@@ -295,8 +300,14 @@ pub(super) fn draw_joint(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
 }
 
 /// A fault of a slot of time.
-fn draw_slot(rates: &Rates, hosts: u64, leader: Option<u8>, rng: &mut Rng) -> Option<Fault> {
-    let kind = SLOT_KINDS.iter().copied().find(|kind| rng.chance(rates.of(*kind)))?;
+fn draw_slot(
+    rates: &Rates,
+    times: u32,
+    hosts: u64,
+    leader: Option<u8>,
+    rng: &mut Rng,
+) -> Option<Fault> {
+    let kind = SLOT_KINDS.iter().copied().find(|kind| rng.chance(rates.of(*kind) * times))?;
     let any = u8::try_from(rng.below(hosts)).expect("few nodes");
     let node = leader.filter(|_| rng.chance(400_000)).unwrap_or(any);
     let fault = Fault::new(kind).at(node);
@@ -407,6 +418,8 @@ const SLOT_KINDS: &[FaultKind] = &[
     FaultKind::Transfer,
 ];
 
+/// So much likelier are faults while a cluster is being founded: that is soon over.
+const FOUNDING_FAULTS: u32 = 3;
 /// How long a node runs on after a write that landed elsewhere.
 const MISDIRECTED_RUNS_US: u64 = 1_500_000;
 /// A generous round trip, late messages included.

@@ -55,6 +55,7 @@ impl World {
             return Ok(());
         }
         self.queue.push(self.now_us + PERIOD_US, Event::Reconcile);
+        self.tend_founding()?;
         if !self.reconciler.is_needed {
             return Ok(());
         }
@@ -145,7 +146,7 @@ impl World {
         let Some(place) = self.hosts.iter().find(free).map(super::Host::index) else {
             return false;
         };
-        if voters >= VOTERS_MAX || usize::from(node) >= self.hosts.len() {
+        if voters >= VOTERS_MAX || usize::from(node) >= self.hosts.len() || self.is_founding() {
             return false;
         }
         let host = &mut self.hosts[usize::from(place)];
@@ -161,9 +162,9 @@ impl World {
     /// A member is to leave for good.
     pub(super) fn remove(&mut self, node: u8) -> bool {
         let voters = self.hosts.iter().filter(|host| host.is_wanted).count();
-        let now_us = self.now_us;
+        let (now_us, is_founding) = (self.now_us, self.is_founding());
         let host = &mut self.hosts[usize::from(node)];
-        if voters <= VOTERS_MIN || !host.is_wanted {
+        if voters <= VOTERS_MIN || !host.is_wanted || is_founding {
             return false;
         }
         host.is_wanted = false;

@@ -9,12 +9,13 @@
 //!
 //! The parts: `node` what a host is, `drive` feeding and draining it, `disk` the steps of its disk,
 //! `network` and `clock` what they say, `inject` what goes wrong, `members` who shall be a member,
-//! `heal` the end of a run. Nothing here knows what clients do: that is a [`Workload`].
+//! `founding` how a cluster comes to be, `heal` the end of a run. Nothing here knows what clients do: that is a [`Workload`].
 
 mod clock;
 mod disk;
 mod drive;
 mod events;
+mod founding;
 mod heal;
 mod inject;
 mod lost;
@@ -31,6 +32,8 @@ use plimsoll::raft::{ClusterId, Identity, found};
 
 pub use clock::{HostClock, WALL_START_MS};
 pub(crate) use events::{Ask, Event, Queue};
+pub(crate) use founding::number_of;
+pub(crate) use network::Letter;
 pub use network::{link, links_between};
 pub use node::{Host, host_of, raft_id};
 pub(crate) use workload::Order;
@@ -69,7 +72,7 @@ pub struct World {
     unresolved: u64,
     /// By term: by how much log time may lag.
     lags_us: BTreeMap<u64, u64>,
-    /// When something other than a message was last disturbed.
+    /// Until when something other than a message is, or was, disturbed.
     disturbed_us: u64,
     /// Messages that were lost, doubled or late.
     troubles: u64,
@@ -90,7 +93,7 @@ pub enum Deviations {
 }
 
 impl World {
-    /// A founded cluster, at the beginning of time.
+    /// A cluster at the beginning of time: founded, or, if that is planned, yet to be founded.
     ///
     /// # Errors
     /// If it breaks a promise at its very start.
@@ -134,7 +137,7 @@ impl World {
             is_healed: false,
             is_over: false,
         };
-        world.found();
+        world.begin();
         world.tell(|workload, context| workload.start(context));
         world.take_orders();
         Ok(world)
@@ -145,7 +148,18 @@ impl World {
         self.invariants.push(invariant);
     }
 
-    /// Founds the cluster and schedules what happens by itself.
+    /// Founds the cluster, or lets it be founded, and schedules what happens by itself.
+    fn begin(&mut self) {
+        if self.plan.founding > 0 {
+            self.await_founding();
+        } else {
+            self.found();
+        }
+        self.queue.push(SLOT_US, Event::Slot);
+        self.queue.push(members::PERIOD_US, Event::Reconcile);
+        self.queue.push(self.plan.duration_ms * 1_000, Event::Heal);
+    }
+
     fn found(&mut self) {
         let founders = usize::try_from(self.plan.nodes).expect("a world has few nodes");
         let members: Vec<_> = self.hosts[..founders].iter().map(Host::member).collect();
@@ -160,9 +174,6 @@ impl World {
             let at_us = u64::from(host.index) * 7_919;
             self.queue.push(at_us, Event::Start { host: host.index, life: 0 });
         }
-        self.queue.push(SLOT_US, Event::Slot);
-        self.queue.push(members::PERIOD_US, Event::Reconcile);
-        self.queue.push(self.plan.duration_ms * 1_000, Event::Heal);
     }
 
     /// Runs to the end.
@@ -202,7 +213,7 @@ impl World {
     fn handle(&mut self, event: Event) -> Result<(), Violation> {
         match event {
             Event::Tick { host, life } if self.lives(host, life) => self.tick(host),
-            Event::Deliver(envelope) => self.deliver(envelope),
+            Event::Deliver(letter) => self.deliver(letter),
             Event::Unreachable { host, life, peer } if self.lives(host, life) => {
                 self.feed(host, |node, now| node.handle_unreachable(peer, now))
             }
@@ -210,6 +221,9 @@ impl World {
             Event::DiskSync { host, life } if self.lives(host, life) => self.disk_sync(host),
             Event::SaveSnapshot { host, life } if self.lives(host, life) => {
                 self.save_snapshot(host)
+            }
+            Event::SaveFounding { host, life } if self.lives(host, life) => {
+                self.save_founding(host)
             }
             Event::Ask { host, ask } => self.ask(host, ask),
             Event::Wake { token } => {
@@ -238,6 +252,7 @@ impl World {
             | Event::DiskWrite { .. }
             | Event::DiskSync { .. }
             | Event::SaveSnapshot { .. }
+            | Event::SaveFounding { .. }
             | Event::Crash { .. }
             | Event::Resume { .. } => Ok(()),
         }

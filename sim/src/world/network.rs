@@ -5,7 +5,34 @@
 
 use std::collections::VecDeque;
 
-use plimsoll::raft::Envelope;
+use plimsoll::raft::{Envelope, Hello, RaftId};
+
+/// What travels.
+#[derive(Clone, Debug)]
+pub(crate) enum Letter {
+    /// Between members.
+    Member(Box<Envelope>),
+    /// From or to a node that belongs to no cluster yet.
+    Hello { to: RaftId, hello: Box<Hello> },
+}
+
+impl Letter {
+    /// Whose it is.
+    pub const fn from(&self) -> RaftId {
+        match self {
+            Self::Member(envelope) => envelope.from,
+            Self::Hello { hello, .. } => hello.member.id,
+        }
+    }
+
+    /// For whom it is.
+    pub const fn to(&self) -> RaftId {
+        match self {
+            Self::Member(envelope) => envelope.to,
+            Self::Hello { to, .. } => *to,
+        }
+    }
+}
 
 /// All links.
 #[derive(Debug, Default)]
@@ -24,7 +51,7 @@ struct Link {
     /// How many faults hold its messages at present.
     clogs: u32,
     slow_us: u64,
-    held: VecDeque<Envelope>,
+    held: VecDeque<Letter>,
 }
 
 impl Network {
@@ -50,13 +77,13 @@ impl Network {
     }
 
     /// Holds a message if the link is clogged; else gives it back.
-    pub fn hold(&mut self, from: u8, to: u8, envelope: Envelope) -> Option<Envelope> {
+    pub fn hold(&mut self, from: u8, to: u8, letter: Letter) -> Option<Letter> {
         let link = self.link(from, to);
         if link.clogs == 0 {
-            return Some(envelope);
+            return Some(letter);
         }
         if link.held.len() < HELD_MAX {
-            link.held.push_back(envelope);
+            link.held.push_back(letter);
         }
         None
     }
@@ -85,7 +112,7 @@ impl Network {
     }
 
     /// Ends a clog: what was held comes out, unless another clog holds it.
-    pub fn unclog(&mut self, links: u64) -> Vec<Envelope> {
+    pub fn unclog(&mut self, links: u64) -> Vec<Letter> {
         let mut released = Vec::new();
         self.each(links, |link| {
             link.clogs = link.clogs.saturating_sub(1);
@@ -105,7 +132,7 @@ impl Network {
     }
 
     /// Ends all troubles; what was held comes out.
-    pub fn heal(&mut self) -> Vec<Envelope> {
+    pub fn heal(&mut self) -> Vec<Letter> {
         let mut released = Vec::new();
         for link in &mut self.links {
             (link.cuts, link.clogs, link.slow_us) = (0, 0, 0);

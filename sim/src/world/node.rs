@@ -12,6 +12,7 @@ use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage, StorageOptions};
 
 use super::clock::HostClock;
 use super::events::Event;
+use super::founding::Founder;
 use crate::faults::Fault;
 use crate::invariants::{Durable, EntrySeen, SeenOfNode};
 
@@ -21,6 +22,8 @@ pub struct Host {
     pub(crate) index: u8,
     pub(crate) id: RaftId,
     pub(crate) node: Option<Node>,
+    /// Before it belongs to a cluster.
+    pub(crate) founder: Option<Founder>,
     pub(crate) clock: HostClock,
     /// Grows with every start and end: what was scheduled in an earlier life is void.
     pub(crate) life: u32,
@@ -48,6 +51,9 @@ pub struct Host {
     pub(crate) led_since_us: u64,
     /// Whether it is to be a member.
     pub(crate) is_wanted: bool,
+    /// It began with an empty disk, to found a cluster with others; and whether it has.
+    pub(crate) is_founder: bool,
+    pub(crate) has_founded: bool,
     /// When it was taken out, if it was: it runs on for a while.
     pub(crate) removed_us: Option<u64>,
 }
@@ -57,8 +63,8 @@ pub struct Host {
 pub(crate) struct Asked {
     /// On the monotonic clock.
     pub deadline_ms: u64,
-    pub patience_ms: u64,
-    pub is_read: bool,
+    /// It is a read, asked where and when reads are served.
+    pub is_due: bool,
     pub asked_us: u64,
     /// How many messages had been troubled before.
     pub troubles: u64,
@@ -84,6 +90,8 @@ pub(crate) struct Driver {
 pub(crate) struct Unsynced {
     pub number: u64,
     pub batch: Batch,
+    /// The last index of all its steps: a later step may have cut what an earlier one had.
+    pub up_to: u64,
     /// What its disk was told to do wrong.
     pub fault: Option<Fault>,
 }
@@ -95,6 +103,7 @@ impl Host {
             index,
             id: raft_id(index, 1),
             node: None,
+            founder: None,
             clock: HostClock::right(),
             life: 0,
             starts: 0,
@@ -113,6 +122,8 @@ impl Host {
             seen: SeenOfNode::default(),
             led_since_us: 0,
             is_wanted: false,
+            is_founder: false,
+            has_founded: false,
             removed_us: None,
         }
     }
@@ -135,10 +146,15 @@ impl Host {
         self.id
     }
 
-    /// Whether it runs, paused or not.
+    /// Whether it runs as a member, paused or not.
     #[must_use]
     pub const fn is_up(&self) -> bool {
         self.node.is_some()
+    }
+
+    /// Whether its process runs: as a member, or to found a cluster.
+    pub(crate) const fn is_running(&self) -> bool {
+        self.node.is_some() || self.founder.is_some()
     }
 
     /// Whether it is paused.
@@ -179,6 +195,7 @@ impl Host {
         self.storage = None;
         self.is_damaged = false;
         self.is_misdirected = false;
+        self.is_founder = false;
         self.durable = Durable::default();
     }
 }

@@ -133,6 +133,7 @@ impl Node {
         if is_early || !self.is_clock_off(now) {
             return;
         }
+        self.clock_off_ms = Some(now.monotonic_ms);
         let agreed = self.agreed_time(now);
         let is_right = |voter| {
             let time = self.clocks.time_at(voter, now);
@@ -166,6 +167,12 @@ impl Node {
         agreed.is_some_and(|agreed| agreed.0.abs_diff(now.wall.0) > self.options.clock_bound_ms)
     }
 
+    /// Whether this node's clock was off when it last asked for votes or led, not long ago.
+    pub(super) fn was_clock_off(&self, now: Now) -> bool {
+        let rest_ms = CLOCK_OFF_RESTS_ELECTIONS * self.options.election_ms();
+        self.clock_off_ms.is_some_and(|off_ms| now.monotonic_ms - off_ms < rest_ms)
+    }
+
     fn agreed_time(&self, now: Now) -> Option<UnixMillis> {
         let age_max_ms = REPORT_AGE_ELECTIONS * self.options.election_ms();
         let bound_ms = self.options.clock_bound_ms;
@@ -184,3 +191,6 @@ impl Leadership {
 
 /// For how many election timeouts the report of a clock counts.
 const REPORT_AGE_ELECTIONS: u64 = 4;
+/// For how many election timeouts a node whose clock was off does not campaign: long enough for
+/// another to be elected, be it at the second attempt.
+const CLOCK_OFF_RESTS_ELECTIONS: u64 = 4;

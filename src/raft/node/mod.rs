@@ -65,6 +65,8 @@ pub struct Node {
     /// Told by its peers, or by the log, that it is no member any more.
     is_removed: bool,
     clocks: Clocks,
+    /// The monotonic time at which it last knew its own clock to be off.
+    clock_off_ms: Option<u64>,
     leadership: Option<Leadership>,
     writes: Writes,
     /// A change of the membership that was asked for here, was applied, and may be in its joint phase.
@@ -151,6 +153,7 @@ impl Node {
             members: state.members,
             is_removed: false,
             clocks: Clocks::default(),
+            clock_off_ms: None,
             leadership: None,
             writes: Writes::default(),
             applied_change: None,
@@ -174,10 +177,10 @@ impl Node {
         if self.stopped.is_some() {
             return;
         }
-        if self.is_leader() || !self.must_not_campaign() {
+        if self.is_leader() || !self.must_not_campaign(now) {
             self.raw.tick();
-        } else if self.is_removed {
-            // It never campaigns. But it goes on to vote, and therefore must not take a leader that
+        } else if self.is_removed || self.was_clock_off(now) {
+            // It does not campaign. But it goes on to vote, and therefore must not take a leader that
             // it heard once for one that is there still.
             self.raw.raft.election_elapsed += 1;
         }
@@ -330,12 +333,15 @@ impl Node {
                 self.send_not_member(from, now);
             }
             MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
-                if !message.reject && !self.is_leader() && self.is_clock_off(now) =>
+                if !self.is_leader() && self.is_clock_off(now) =>
             {
-                return;
+                self.clock_off_ms = Some(now.monotonic_ms);
+                if !message.reject {
+                    return;
+                }
             }
             // Whoever is told to campaign wins at once if it is the sole voter: as at a tick.
-            MessageType::MsgTimeoutNow if self.must_not_campaign() => return,
+            MessageType::MsgTimeoutNow if self.must_not_campaign(now) => return,
             MessageType::MsgSnapshot if !self.may_step_snapshot(&message) => return,
             _ => {}
         }
@@ -465,11 +471,15 @@ impl Node {
 
     /// A sole voter wins its election at once, and raft-rs requires that all before is durable then.
     /// Before a campaign raft-rs looks through what is committed and not applied, which is not there
-    /// while a snapshot takes its place. Who was removed does not campaign.
-    fn must_not_campaign(&self) -> bool {
+    /// while a snapshot takes its place. Who was removed does not campaign. Whose clock was off a short
+    /// while ago leaves it to others: whoever is asked for a vote begins to wait anew, so that a node
+    /// which counts none of them could keep all others from asking.
+    fn must_not_campaign(&self, now: Now) -> bool {
+        let is_sole_voter = self.is_sole_voter();
         self.is_removed
             || self.is_installing()
-            || self.is_sole_voter() && !self.outstanding.is_empty()
+            || is_sole_voter && !self.outstanding.is_empty()
+            || !is_sole_voter && self.was_clock_off(now)
     }
 
     fn voters(&self) -> Voters {
