@@ -242,12 +242,15 @@ impl StoreHandle {
                 "resolve takes an error whose details.outcome is \"unknown\"",
             ));
         }
-        let Some(operation) = error.detail(OPERATION).and_then(Value::as_str) else {
-            let (id, backend) = (&self.0.id, self.0.info.backend);
+        let (id, backend) = (&self.0.id, self.0.info.backend);
+        if backend != Backend::KvRaft {
             return Err(Error::invalid(format!(
-                "{id} is a {backend} store, and the error names no operation of one that can tell \
-                 what became of it: read the key to find out"
+                "{id} is a {backend} store, which can't tell what became of an operation: read the \
+                 key to find out"
             )));
+        }
+        let Some(operation) = error.detail(OPERATION).and_then(Value::as_str) else {
+            return Err(Error::invalid("the error names no operation: it is of another store"));
         };
         let (name, is_set) = match operation.strip_suffix(SET) {
             Some(name) => (name, true),

@@ -43,8 +43,24 @@ pub const SQL: Kind = Kind {
 ",
 };
 
+#[cfg(feature = "node")]
+pub const RAFT: Kind = Kind {
+    backend: "kv.raft",
+    entries: "
+  - name: cache
+    kind: store.kv.raft
+    namespace: cache
+cluster:
+  enabled: true
+  name: solo
+  raft: {data_dir: data, heartbeat_timeout: 10ms, election_timeout: 50ms}
+",
+};
+
 pub const KINDS: &[Kind] = &[
     MEMORY,
+    #[cfg(feature = "node")]
+    RAFT,
     #[cfg(feature = "sql")]
     SQL,
 ];
