@@ -52,6 +52,8 @@ pub enum Command {
     Copy(CopyArgs),
     /// Tell what a store is and what it supports
     Info(InfoArgs),
+    /// Run a node of a cluster until it is told to stop
+    Node(NodeArgs),
     /// Make the folder of a cluster whose nodes share this machine
     #[command(after_help = INIT_EXAMPLES)]
     Init(InitArgs),
@@ -70,8 +72,8 @@ pub enum Command {
 /// Where the stores come from.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
-    /// A YAML file, or a folder of _index.yaml files; without it app:cache (in memory) and
-    /// app:records (SQLite in .plimsoll/) are there
+    /// A YAML file, or a folder of _index.yaml files; without it app:cache (in memory),
+    /// app:records (SQLite) and app:deployments (Raft, both in .plimsoll/) are there
     #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub config: Option<PathBuf>,
 
@@ -307,6 +309,14 @@ pub struct InitArgs {
     /// The folder to make, or an empty one
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
+}
+
+/// `plimsoll node`.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// The configuration, with a section `cluster`
+    #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub config: PathBuf,
 }
 
 /// `plimsoll check-config`.

@@ -10,6 +10,7 @@ mod copy;
 mod demo;
 mod init;
 mod kv;
+mod node;
 mod output;
 mod repl;
 mod run;
@@ -98,6 +99,7 @@ async fn execute(command: Command) -> Exit {
         Command::Run(args) => return run::run(args).await,
         Command::Repl(args) => return repl::repl(args).await,
         Command::Demo => return demo::run().await,
+        Command::Node(args) => node::node(args).await,
         Command::Init(args) => init::init(&args),
         Command::CheckConfig(args) => check_config(&args),
         Command::CheckHistory(args) => check_history::check_history(&args),

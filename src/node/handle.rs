@@ -117,6 +117,14 @@ impl NodeHandle {
         self.published.clone()
     }
 
+    /// Waits until the node has stopped; says why.
+    pub async fn stopped(&self) -> String {
+        let mut published = self.published.clone();
+        let stopped = published.wait_for(|published| published.stopped.is_some()).await;
+        let why = stopped.ok().and_then(|published| published.stopped.clone());
+        why.unwrap_or_else(|| "it has panicked".to_owned())
+    }
+
     /// What the node tells of itself; none once it has stopped.
     pub async fn status(&self) -> Option<NodeStatus> {
         let (answer, answered) = oneshot::channel();
