@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
@@ -52,6 +52,8 @@ pub enum Command {
     Copy(CopyArgs),
     /// Tell what a store is and what it supports
     Info(InfoArgs),
+    /// Load a store from several clients, and print throughput and latencies
+    Bench(BenchArgs),
     /// Run a node of a cluster until it is told to stop
     Node(NodeArgs),
     /// Make the folder of a cluster whose nodes share this machine
@@ -309,6 +311,58 @@ pub struct InitArgs {
     /// The folder to make, or an empty one
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
+}
+
+/// `plimsoll bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What each client does, over and over
+    #[arg(value_enum)]
+    pub operation: BenchOperation,
+    /// The store
+    #[arg(long, value_name = "STORE", default_value = "app:deployments")]
+    pub store: String,
+    /// How many clients there are, each with one operation under way
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub clients: u64,
+    /// For how many seconds
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub seconds: u64,
+    /// How many keys there are
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub keys: u64,
+    /// Bytes of a value
+    #[arg(long, value_name = "BYTES", default_value_t = 256, value_parser = clap::value_parser!(u32).range(0..=1_000_000).map(|bytes| bytes as usize))]
+    pub value_bytes: usize,
+    /// Print a line of JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What `plimsoll bench` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BenchOperation {
+    /// Write keys at random
+    Put,
+    /// Write under the version that was read last
+    Cas,
+    /// Read keys at random
+    Get,
+    /// Read pages of 100 keys
+    List,
+}
+
+impl std::fmt::Display for BenchOperation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Put => "put",
+            Self::Cas => "cas",
+            Self::Get => "get",
+            Self::List => "list",
+        })
+    }
 }
 
 /// `plimsoll node`.

@@ -5,6 +5,7 @@
 //! configuration, 3 the store is unavailable.
 
 mod args;
+mod bench;
 mod check_history;
 mod copy;
 mod demo;
@@ -99,6 +100,7 @@ async fn execute(command: Command) -> Exit {
         Command::Run(args) => return run::run(args).await,
         Command::Repl(args) => return repl::repl(args).await,
         Command::Demo => return demo::run().await,
+        Command::Bench(args) => bench::bench(args).await,
         Command::Node(args) => node::node(args).await,
         Command::Init(args) => init::init(&args),
         Command::CheckConfig(args) => check_config(&args),

@@ -17,13 +17,13 @@ use crate::value::Value;
 pub(super) type Answer = Result<Exit, Error>;
 
 /// An open store, and the engine to close after the operation.
-struct Session {
+pub(super) struct Session {
     engine: Plimsoll,
     store: StoreHandle,
 }
 
 impl Session {
-    async fn open(config: &ConfigArgs, id: &str) -> Result<Self, Error> {
+    pub async fn open(config: &ConfigArgs, id: &str) -> Result<Self, Error> {
         let engine = open(config).await?;
         match engine.store(id).await {
             Ok(store) => Ok(Self { engine, store }),
@@ -35,6 +35,11 @@ impl Session {
         }
     }
 
+    /// The store.
+    pub const fn store(&self) -> &StoreHandle {
+        &self.store
+    }
+
     /// Says what a write to this store is worth.
     fn warn_if_volatile(&self) {
         if self.store.backend() == Backend::Memory {
@@ -43,7 +48,7 @@ impl Session {
         }
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         self.engine.close().await;
     }
 }
