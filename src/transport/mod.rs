@@ -3,8 +3,8 @@
 //!
 //! [`connect`] and [`accept`] make a [`Connection`] of a TCP stream, [`initiate`] and [`respond`] of
 //! any two halves of one. It comes with the peer's [`Greeting`], and with two halves that may live
-//! in different tasks. [The format and what it protects from](../../docs/design/transport.md) has a
-//! page of its own.
+//! in different tasks. `docs/design/transport.md` has the format, and tells what it
+//! protects from.
 //!
 //! # The caller's contract
 //! 1. The peer holds the secret. Whether it belongs here (its cluster, its id, its role) is decided
