@@ -25,7 +25,7 @@
 //! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
 //! configuration; `fs` real files under storage; `sql` SQLite; `postgres` PostgreSQL; `serde` values as
 //! Rust types; `blocking` the facade without async; `lua` the Lua surface; `cli` the binary; `raft` the
-//! Raft node without IO. The default has all but the last.
+//! Raft node without IO; `node` the connections between nodes. The default has all but the last two.
 
 // Floor 0: the vocabulary.
 pub mod clock;

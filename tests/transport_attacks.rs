@@ -53,13 +53,14 @@ async fn an_acceptor_that_only_says_it_has_the_secret_is_found_out() {
 
 #[tokio::test(start_paused = true)]
 async fn another_version_is_named_on_both_sides() {
-    // To an acceptor. It has more to read than it looks at, and is heard all the same.
+    // To an acceptor. It waits until it has been heard, and the other side has gone.
     let (mut one, other) = tokio::io::duplex(1_000);
     let newer = async {
         one.write_all(b"PLIMSOLL\x09").await.unwrap();
         one.write_all(&[0; 500]).await.unwrap();
         let mut answer = Vec::new();
         one.read_to_end(&mut answer).await.unwrap();
+        one.write_all(&[0; 500]).await.expect("it has not closed before");
         drop(one);
         answer
     };
@@ -213,6 +214,7 @@ async fn records_that_are_repeated_left_out_or_moved_are_errors() {
         for &record in order {
             raw.stream.write_all(&records[record]).await.unwrap();
         }
+        raw.stream.shutdown().await.unwrap();
         for body in &["a", "b", "c"][..good] {
             assert_eq!(acceptor.receiver.receive().await.unwrap().unwrap(), body.as_bytes());
         }
@@ -235,6 +237,7 @@ async fn a_record_of_the_other_direction_is_an_error() {
     raw.stream.read_exact(&mut record).await.unwrap();
     raw.stream.write_u16(length).await.unwrap();
     raw.stream.write_all(&record).await.unwrap();
+    raw.stream.shutdown().await.unwrap();
     let error = acceptor.receiver.receive().await.unwrap_err();
     assert_eq!(error, TransportError::Tampered { record: 1 });
 }
@@ -243,8 +246,20 @@ async fn a_record_of_the_other_direction_is_an_error() {
 async fn a_record_without_text_is_an_error() {
     let (mut raw, mut acceptor) = RawPeer::with_acceptor(1_000).await;
     raw.send(b"").await;
+    raw.stream.shutdown().await.unwrap();
     let error = acceptor.receiver.receive().await.unwrap_err();
     assert_eq!(error, TransportError::Tampered { record: 1 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn to_leave_within_a_frame_is_an_error_between_records_too() {
+    for come in [1, 4, 7] {
+        let (mut raw, mut acceptor) = RawPeer::with_acceptor(1_000).await;
+        raw.send(&frame(b"body")[..come]).await;
+        raw.stream.shutdown().await.unwrap();
+        let error = acceptor.receiver.receive().await.unwrap_err();
+        assert_eq!(error, TransportError::Cut { what: "a frame" }, "after {come} bytes");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,6 +268,7 @@ async fn a_frame_of_the_peer_that_is_too_long_is_an_error_before_it_comes() {
         let (mut raw, mut acceptor) = RawPeer::with_acceptor(1_000).await;
         let head = (bytes as u32).to_be_bytes();
         raw.send(&[&frame(b"good")[..], &head].concat()).await;
+        raw.stream.shutdown().await.unwrap();
         assert_eq!(acceptor.receiver.receive().await.unwrap().unwrap(), "good");
         let error = acceptor.receiver.receive().await.unwrap_err();
         assert_eq!(error, TransportError::Oversized { bytes, bytes_max: FRAME_BYTES_MAX });
@@ -350,6 +366,7 @@ async fn say(mut stream: DuplexStream, opens: bool, stage: Stage, garbage: &[u8]
 async fn say_sealed(mut raw: RawPeer, stage: Stage, garbage: &[u8]) {
     if matches!(stage, Stage::Greeted | Stage::Sealed) {
         raw.send(&frame(GREETING)).await;
+        raw.receive().await;
     }
     let bytes = match stage {
         Stage::SealedGreeting | Stage::Sealed => raw.seal(garbage),
@@ -386,6 +403,11 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(1_000)
+    })]
+
     /// No garbage makes anything panic or hang, and no more comes out of it than went in.
     #[test]
     fn garbage_at_any_stage_ends_the_connection(

@@ -139,7 +139,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Streams<R, W> {
         Ok(noise.into_stateless_transport_mode().expect("two messages make the handshake"))
     }
 
-    /// Exchanges greetings under the new keys, which is the first proof that both sides have them.
+    /// Exchanges greetings under the new keys, which is the first proof that both sides have them. It
+    /// sends while it receives: both do, and a wire may hold less than a greeting.
     async fn greet(
         self,
         keys: StatelessTransportState,
@@ -149,8 +150,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Streams<R, W> {
         let mut sender = FrameSender::new(self.writer, sealing);
         let mut receiver = FrameReceiver::new(self.reader, opening);
         sender.push(greeting)?;
-        sender.flush().await?;
-        let received = receiver.receive_within(GREETING_BYTES_MAX).await?;
+        let ((), received) =
+            tokio::try_join!(sender.flush(), receiver.receive_within(GREETING_BYTES_MAX))?;
         let received = received.ok_or(TransportError::Cut { what: "the handshake" })?;
         let peer = Greeting::decode(received).map_err(TransportError::Greeting)?;
         Ok(Connection { peer, sender, receiver })

@@ -3,8 +3,7 @@
 //!
 //! [`connect`] and [`accept`] make a [`Connection`] of a TCP stream, [`initiate`] and [`respond`] of
 //! any two halves of one. It comes with the peer's [`Greeting`], and with two halves that may live
-//! in different tasks. [The format and what it protects from](../../docs/design/transport.md) has a
-//! page of its own.
+//! in different tasks. `docs/design/transport.md` has the format, and tells what it protects from.
 //!
 //! # The caller's contract
 //! 1. The peer holds the secret. Whether it belongs here (its cluster, its id, its role) is decided
@@ -13,8 +12,9 @@
 //!    not read watches [`FrameSender::buffered`].
 //! 3. A flush and a receive wait without a limit of time; both may be dropped at any moment and
 //!    called again.
-//! 4. After an error both halves are to be dropped. The end of a connection says nothing of what the
-//!    peer has done: whoever has to know waits for an answer.
+//! 4. A connection is closed when both of its halves are dropped; [`FrameSender::finish`] ends one
+//!    direction before. After an error both are to be dropped. The end of a connection says nothing
+//!    of what the peer has done: whoever has to know waits for an answer.
 //! 5. [`accept`] takes up to [`HANDSHAKE_MS_MAX`](crate::limits::HANDSHAKE_MS_MAX) and little memory
 //!    for whoever connects: it runs in a task of its own, and the caller limits their number.
 //!
@@ -32,8 +32,8 @@ mod sender;
 
 use std::time::Duration;
 
+use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 pub use error::TransportError;
 pub use greeting::{Greeting, Role};
@@ -44,7 +44,7 @@ pub use sender::FrameSender;
 
 /// A connection to a peer that holds the secret.
 #[derive(Debug)]
-pub struct Connection<R = OwnedReadHalf, W = OwnedWriteHalf> {
+pub struct Connection<R = ReadHalf<TcpStream>, W = WriteHalf<TcpStream>> {
     /// What the peer says of itself.
     pub peer: Greeting,
     /// The half that sends.
@@ -109,7 +109,9 @@ async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, TransportEr
 }
 
 /// Small frames are to go out when they are flushed, not when the system thinks fit.
-fn halves(stream: TcpStream) -> Result<(OwnedReadHalf, OwnedWriteHalf), TransportError> {
+fn halves(
+    stream: TcpStream,
+) -> Result<(ReadHalf<TcpStream>, WriteHalf<TcpStream>), TransportError> {
     stream.set_nodelay(true).map_err(|error| TransportError::broken(&error))?;
-    Ok(stream.into_split())
+    Ok(tokio::io::split(stream))
 }
