@@ -65,6 +65,7 @@ const HOMES: &[(&str, &str)] = &[
     ("corrupt middle is cut as a tail", "disks"),
     ("cut is not synced", "restarts"),
     ("dropped read is not issued again", "calm"),
+    ("founded before all have pledged", "founding"),
     ("leader forgets the last log time", "clocks"),
     ("leader's clock without the quorum", "clocks"),
     ("pledge told before it is durable", "founding"),
