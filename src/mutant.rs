@@ -105,7 +105,11 @@ mod switch {
     ];
 
     /// The mutants of founding a cluster.
-    pub const FOUNDING: &[&str] = &["pledge told before it is durable", "second pledge is taken"];
+    pub const FOUNDING: &[&str] = &[
+        "founded before all have pledged",
+        "pledge told before it is durable",
+        "second pledge is taken",
+    ];
 
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[

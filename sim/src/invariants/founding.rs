@@ -110,3 +110,56 @@ impl Foundings {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plimsoll::clock::UnixMillis;
+
+    fn identity(id: u64, cluster: u64, founders: &[u64]) -> Identity {
+        let member =
+            |id: &u64| Member { id: RaftId(*id), name: String::new(), address: String::new() };
+        let founders = founders.iter().map(member).collect();
+        let pledge = Pledge { cluster: ClusterId(cluster), epoch: 1, at: UnixMillis(0), founders };
+        Identity { pledge: Some(pledge), ..Identity::new(RaftId(id)) }
+    }
+
+    fn after(saved: &[Identity]) -> Foundings {
+        let mut foundings = Foundings::default();
+        saved.iter().for_each(|identity| foundings.saved(identity).unwrap());
+        foundings
+    }
+
+    #[test]
+    fn a_cluster_needs_the_pledges_of_all_its_founders() {
+        let mut foundings = after(&[identity(1, 7, &[1, 2])]);
+        assert!(foundings.founded(RaftId(1), ClusterId(7)).is_err());
+        foundings.saved(&identity(2, 7, &[1, 2])).unwrap();
+        assert_eq!(foundings.founded(RaftId(1), ClusterId(7)), Ok(()));
+        assert_eq!(foundings.founded(RaftId(2), ClusterId(7)), Ok(()), "it is the same");
+        assert!(foundings.founded(RaftId(2), ClusterId(8)).is_err(), "pledged to another one");
+        assert!(foundings.founded(RaftId(3), ClusterId(7)).is_err(), "not pledged");
+        assert!(foundings.joins(RaftId(3), ClusterId(7)));
+    }
+
+    #[test]
+    fn two_clusters_have_no_common_founder() {
+        let mut foundings = after(&[identity(1, 7, &[1]), identity(2, 8, &[2])]);
+        assert_eq!(foundings.founded(RaftId(1), ClusterId(7)), Ok(()));
+        assert_eq!(foundings.founded(RaftId(2), ClusterId(8)), Ok(()));
+        foundings.clusters.insert(ClusterId(9), [RaftId(2)].into());
+        assert!(foundings.founded(RaftId(2), ClusterId(8)).is_err());
+    }
+
+    #[test]
+    fn a_pledge_is_lost_when_its_founders_are_split_and_none_has_founded() {
+        let all = |_: RaftId| true;
+        let mut foundings = after(&[identity(1, 7, &[1, 2]), identity(2, 8, &[2, 3])]);
+        assert!(foundings.is_split(RaftId(1), all), "2 has pledged to another one");
+        assert!(!foundings.is_split(RaftId(2), all), "3 may pledge yet");
+        assert!(foundings.is_split(RaftId(2), |id| id != RaftId(3)), "3 is gone");
+        foundings.saved(&identity(3, 8, &[2, 3])).unwrap();
+        foundings.founded(RaftId(2), ClusterId(8)).unwrap();
+        assert!(!foundings.is_split(RaftId(3), |id| id != RaftId(2)), "it is founded");
+    }
+}

@@ -144,7 +144,7 @@ impl RaftLogs {
         }
         for index in seen.commit + 1..=commit {
             // What an installed snapshot covers is compared by the machine's digest.
-            let Some(term) = node.log().term_at(index) else { continue };
+            let Some(term) = node.term_at(index) else { continue };
             let known = slot(&mut self.committed, index);
             if *known != 0 && *known != term {
                 return Err(COMMITTED_ONCE.broken(format!(
@@ -158,7 +158,7 @@ impl RaftLogs {
         seen.commit = commit;
         let greatest = self.commits.values().next_back().map_or(0, |(index, _)| *index);
         if commit > greatest
-            && let Some(term) = node.log().term_at(commit)
+            && let Some(term) = node.term_at(commit)
         {
             self.commits.insert(node.term(), (commit, term));
         }
@@ -180,7 +180,7 @@ impl RaftLogs {
             );
         }
         if let Some((_, (index, entry_term))) = self.commits.range(..term).next_back()
-            && node.log().term_at(*index) != Some(*entry_term)
+            && node.term_at(*index) != Some(*entry_term)
             && node.log().first_index() <= *index
         {
             return Err(LEADER_COMPLETENESS.broken(format!(

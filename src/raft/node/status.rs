@@ -118,4 +118,12 @@ impl Node {
     pub fn commit(&self) -> u64 {
         self.raw.raft.raft_log.committed
     }
+
+    /// The term of an entry of the log, if it is there and not compacted: also of one that has come and
+    /// waits to be written, which [`Node::log`] does not show yet.
+    #[must_use]
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        // Of what is not there raft-rs says 0.
+        self.raw.raft.raft_log.term(index).ok().filter(|term| *term > 0)
+    }
 }
