@@ -23,6 +23,7 @@
 //!
 //! No `#[cfg]` of the simulator here: under it `tokio` is another crate.
 
+mod client;
 mod disk;
 mod driver;
 mod found;
@@ -31,7 +32,10 @@ mod handle;
 mod links;
 mod listen;
 mod options;
+mod protocol;
 mod reconcile;
+mod serve;
+mod watching;
 
 use std::collections::BTreeMap;
 
@@ -47,11 +51,14 @@ use crate::raft::{ClusterId, Identity, RaftId};
 use crate::storage::{Disk, DiskErrorKind, Recovered, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
+pub use client::{Backup, Client, ClientOptions, ClientWatch, Sent};
 use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
 pub use options::{NetworkOptions, NodeOptions};
+pub use protocol::Applied;
+use serve::backup_places;
 
 /// A node of a cluster, at work until it is closed or dropped.
 pub struct ClusterNode {
@@ -234,6 +241,7 @@ async fn listen(
         secret: network.secret.clone(),
         greeting: greeting(options, identity),
         node: node.clone(),
+        backups: backup_places(),
         cluster: cluster.subscribe(),
     };
     let run = |listener| tokio::spawn(listening.clone().run(listener));
