@@ -212,6 +212,30 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 /// Bytes that wait to be sent to one member; what comes beyond it is lost, and sent again later.
 pub const LINK_BYTES_MAX: usize = 64 << 20;
 
+/// Longest time for which a client's request waits at a node, in milliseconds; more is cut to it.
+pub const CLIENT_TIMEOUT_MS_MAX: u64 = 600_000;
+
+/// Requests of one client's connection that are under way; beyond it the connection is not read.
+pub const CLIENT_REQUESTS_MAX: usize = 1_024;
+
+/// Bytes of requests of one client's connection that are under way; beyond it it is not read.
+pub const CLIENT_REQUEST_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of answers that wait to be sent to one client; more of them are not made.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Watches of one client's connection; one more is refused.
+pub const CLIENT_WATCHES_MAX: usize = 1_024;
+
+/// Bytes of changes that wait in a client for one watch; beyond it the node is asked to hold on.
+pub const CLIENT_WATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Backups of a node that clients take at once; one more is refused.
+pub const CLIENT_BACKUPS_MAX: usize = 2;
+
+/// Bytes of a chunk of a backup.
+pub const BACKUP_CHUNK_BYTES: usize = 256 << 10;
+
 /// Bytes of a segment of the write-ahead log; a larger batch gets a segment of its own.
 pub const SEGMENT_BYTES: usize = 16 << 20;
 

@@ -80,7 +80,30 @@ pub struct ConfigArgs {
     pub config: Option<PathBuf>,
 
     #[command(flatten)]
+    pub cluster: ClusterArgs,
+
+    #[command(flatten)]
     pub actor: ActorArgs,
+}
+
+/// A cluster that is asked directly, without a configuration.
+#[derive(Clone, Debug, Args)]
+pub struct ClusterArgs {
+    /// Nodes of a cluster, HOST:PORT each (of their client addresses); the store is then the name of a
+    /// namespace of store.kv.raft
+    #[arg(
+        long = "cluster",
+        env = "PLIMSOLL_CLUSTER",
+        value_name = "ADDRS",
+        value_delimiter = ',',
+        conflicts_with = "config",
+        requires = "secret_file"
+    )]
+    pub addresses: Vec<String>,
+
+    /// The file with the cluster's secret
+    #[arg(long, env = "PLIMSOLL_SECRET_FILE", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub secret_file: Option<PathBuf>,
 }
 
 /// On whose behalf the command is run, as the policies of the configuration see it.

@@ -23,11 +23,15 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser};
 
 use crate::error::{Error, ErrorKind};
+use crate::keyspace::Keyspace;
 use crate::namespaces::Namespaces;
-use crate::registry::{Config, LoadOptions, LuatProject, Plimsoll};
+use crate::registry::{
+    ClusterOptions, Config, HostAddress, LoadOptions, LuatProject, Plimsoll, RaftRole,
+    RaftStoreOptions,
+};
 use crate::sql::SqliteNamespaces;
 use crate::store::WallClock;
-use args::{CheckConfigArgs, Cli, Command, ConfigArgs};
+use args::{CheckConfigArgs, Cli, ClusterArgs, Command, ConfigArgs};
 
 /// Runs the command line of this process.
 #[must_use]
@@ -130,6 +134,18 @@ fn check_config(args: &CheckConfigArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+/// The configuration of a client with one store.
+fn cluster_config(args: &ClusterArgs, namespace: &str) -> Result<Config, Error> {
+    let keyspace = Keyspace::new(namespace)?;
+    let mut options = ClusterOptions::new("client", ".");
+    options.secret_file.clone_from(&args.secret_file);
+    options.raft.role = RaftRole::Client;
+    let addresses = args.addresses.iter().map(|text| HostAddress::parse(text, CLIENT_PORT));
+    options.membership.join_addrs = addresses.collect::<Result<_, _>>()?;
+    let id = format!("{CLUSTER}:{namespace}");
+    Config::builder().cluster(options).raft_store(&id, RaftStoreOptions { keyspace }).build()
+}
+
 /// The namespaces of `KV`: those of the configuration, else those in the file of the project that
 /// the working directory belongs to.
 fn namespaces(engine: &Plimsoll) -> Result<Namespaces, Error> {
@@ -142,9 +158,26 @@ fn namespaces(engine: &Plimsoll) -> Result<Namespaces, Error> {
 
 /// Opens the engine that a command asks for.
 async fn open(args: &ConfigArgs) -> Result<Plimsoll, Error> {
+    if !args.cluster.addresses.is_empty() {
+        return Err(Error::invalid(
+            "--cluster is for commands on one store; write a configuration",
+        ));
+    }
+    open_for(args, "").await
+}
+
+/// Opens the engine that a command on a store asks for. In a cluster that is asked directly the store
+/// is a namespace, and has the id cluster:NAMESPACE.
+async fn open_for(args: &ConfigArgs, store: &str) -> Result<Plimsoll, Error> {
     let config = match &args.config {
+        _ if !args.cluster.addresses.is_empty() => cluster_config(&args.cluster, store)?,
         Some(path) => Config::load(path, LoadOptions::default())?,
         None => Config::builtin("."),
     };
     Ok(Plimsoll::open(config).await?.as_actor(args.actor.to_actor()))
 }
+
+/// The name of a cluster that is asked directly, in ids of its stores.
+const CLUSTER: &str = "cluster";
+/// Where nodes serve clients unless they say otherwise.
+const CLIENT_PORT: u16 = 7947;

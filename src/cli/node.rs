@@ -14,7 +14,12 @@ use crate::registry::{ClusterOptions, Config, LoadOptions, Plimsoll};
 pub async fn node(args: NodeArgs) -> Result<Exit, Error> {
     let config = Config::load(&args.config, LoadOptions::default())?;
     let engine = Plimsoll::open(config).await?;
-    let node = engine.node().await?.node().handle().clone();
+    let Some(node) = engine.node().await?.node() else {
+        return Err(Error::invalid(
+            "the configuration is one of a client: a node has cluster.raft.role: server",
+        ));
+    };
+    let node = node.handle().clone();
     let options = engine.config().cluster().expect("its node was opened");
     say!("{}", introduction(options));
     let ended = tokio::select! {

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use super::args::{
     ConfigArgs, DeleteArgs, FormatArgs, InfoArgs, KeyArgs, ListArgs, PutArgs, SetArgs, ValueArgs,
 };
-use super::{Exit, kv, open, output};
+use super::{CLUSTER, Exit, kv, open_for, output};
 use crate::entry::{Condition, ListQuery, PutOptions, Ttl, Version};
 use crate::error::{Error, ErrorKind};
 use crate::limits::VALUE_BYTES_MAX;
@@ -24,7 +24,10 @@ pub(super) struct Session {
 
 impl Session {
     pub async fn open(config: &ConfigArgs, id: &str) -> Result<Self, Error> {
-        let engine = open(config).await?;
+        let engine = open_for(config, id).await?;
+        // In a cluster that is asked directly a store is named by its namespace.
+        let qualified = format!("{CLUSTER}:{id}");
+        let id = if config.cluster.addresses.is_empty() { id } else { &qualified };
         match engine.store(id).await {
             Ok(store) => Ok(Self { engine, store }),
             // An unknown store is wrong usage, not an absent key.

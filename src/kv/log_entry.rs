@@ -24,7 +24,7 @@ use bytes::Bytes;
 
 use super::command::{Action, Command, SessionId, SessionStamp, Write};
 use super::key::QualifiedKey;
-use super::snapshot::{decode_version, encode_version};
+use super::wire::{decode_version, encode_version};
 use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::entry::{Condition, Ttl, Version};

@@ -35,6 +35,7 @@ mod log_entry;
 mod machine;
 mod session;
 mod snapshot;
+pub mod wire;
 
 pub use command::{
     Action, Command, Reason, Refusal, Reply, SessionId, SessionStamp, Write, Written,

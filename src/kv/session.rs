@@ -16,7 +16,7 @@ use imbl::{OrdMap, OrdSet};
 
 use super::command::{Reason, Reply, SessionId, SessionStamp};
 use super::digest::Digest;
-use super::snapshot::encode_reply;
+use super::wire::encode_reply;
 use crate::codec::Writer;
 use crate::limits::{CLIENT_SESSIONS_MAX, SESSION_REPLIES_MAX};
 use crate::mutant::mutant;

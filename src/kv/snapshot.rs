@@ -23,18 +23,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::command::{Reason, Refusal, Reply, SessionId, Written};
-use super::entries::{Entries, Record};
-use super::history::{History, KeyEvent, RevisionChange};
+use super::command::{Reply, SessionId};
+use super::entries::Entries;
+use super::history::{History, RevisionChange};
 use super::key::QualifiedKey;
 use super::machine::StateMachine;
 use super::session::{ClientSession, Sessions};
+use super::wire::{
+    decode_events, decode_record, decode_reply, encode_events, encode_record, encode_reply,
+};
 use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::entry::{EventKind, Version};
 use crate::limits::{CLIENT_SESSIONS_MAX, REVISION_MAX};
 use crate::mutant::mutant;
-use crate::value::Encoded;
 
 #[cfg(test)]
 mod tests;
@@ -112,34 +113,6 @@ impl StateMachine {
     }
 }
 
-fn encode_record(writer: &mut Writer, record: &Record) {
-    writer.bytes(record.value.as_bytes());
-    encode_version(writer, record.version);
-    writer.optional(record.deadline.map(|deadline| deadline.0));
-}
-
-fn decode_record(reader: &mut Reader, key: &QualifiedKey) -> Decoded<Record> {
-    let value = reader.bytes("a value")?;
-    let value = Encoded::from_bytes(value).map_err(|_| reader.error("a value"))?;
-    let version = decode_version(reader)?;
-    let deadline = reader.optional("a deadline")?.map(UnixMillis);
-    Ok(Record::new(key, value, version, deadline))
-}
-
-pub(super) fn encode_version(writer: &mut Writer, version: Version) {
-    let (epoch, revision) = match version {
-        Version::Numbered { epoch, revision } => (epoch, revision),
-        Version::Unversioned => unreachable!("the machine numbers every version"),
-    };
-    writer.fixed(epoch);
-    writer.unsigned(revision);
-}
-
-pub(super) fn decode_version(reader: &mut Reader) -> Decoded<Version> {
-    let epoch = reader.fixed("an epoch")?;
-    Ok(Version::Numbered { epoch, revision: reader.unsigned("a revision")? })
-}
-
 fn decode_entries(reader: &mut Reader) -> Decoded<Entries> {
     let mut entries = Entries::default();
     let mut previous: Option<QualifiedKey> = None;
@@ -210,132 +183,11 @@ fn decode_replies(reader: &mut Reader) -> Decoded<OrdMap<u64, Reply>> {
     Ok(replies)
 }
 
-/// Also what a reply's hash is taken of.
-pub(super) fn encode_reply(writer: &mut Writer, reply: &Reply) {
-    match reply {
-        Reply::Written(written) => {
-            writer.byte(REPLY_WRITTEN);
-            encode_written(writer, *written);
-        }
-        Reply::Transacted(all) => {
-            writer.byte(REPLY_TRANSACTED);
-            writer.count(all.len());
-            for written in all {
-                encode_written(writer, *written);
-            }
-        }
-        Reply::Advanced(removed) => {
-            writer.byte(REPLY_ADVANCED);
-            writer.count(*removed);
-        }
-        Reply::SessionOpened(id) => {
-            writer.byte(REPLY_SESSION_OPENED);
-            writer.fixed(id.epoch);
-            writer.unsigned(id.index);
-        }
-        Reply::Refused(Refusal { reason, index }) => {
-            writer.byte(REPLY_REFUSED);
-            writer.optional(index.map(|index| index as u64));
-            encode_reason(writer, *reason);
-        }
-    }
-}
-
-fn decode_reply(reader: &mut Reader) -> Decoded<Reply> {
-    Ok(match reader.byte("a reply")? {
-        REPLY_WRITTEN => Reply::Written(decode_written(reader)?),
-        REPLY_TRANSACTED => {
-            let count = reader.count(1, "the number of writes")?;
-            Reply::Transacted((0..count).map(|_| decode_written(reader)).collect::<Decoded<_>>()?)
-        }
-        REPLY_ADVANCED => Reply::Advanced(decode_usize(reader)?),
-        REPLY_SESSION_OPENED => Reply::SessionOpened(SessionId {
-            epoch: reader.fixed("a session's epoch")?,
-            index: reader.unsigned("a session's index")?,
-        }),
-        REPLY_REFUSED => {
-            let index = match reader.optional("the index of a refusal")? {
-                None => None,
-                Some(index) => Some(usize::try_from(index).map_err(|_| reader.error("an index"))?),
-            };
-            Reply::Refused(Refusal { index, reason: decode_reason(reader)? })
-        }
-        _ => return Err(reader.error("a reply")),
-    })
-}
-
-fn decode_usize(reader: &mut Reader) -> Decoded<usize> {
-    let number = reader.unsigned("a number")?;
-    usize::try_from(number).map_err(|_| reader.error("a number"))
-}
-
-fn encode_written(writer: &mut Writer, written: Written) {
-    match written {
-        Written::Put { version, deadline } => {
-            writer.byte(WRITTEN_PUT);
-            encode_version(writer, version);
-            writer.optional(deadline.map(|deadline| deadline.0));
-        }
-        Written::Deleted(false) => writer.byte(WRITTEN_DELETED_NOTHING),
-        Written::Deleted(true) => writer.byte(WRITTEN_DELETED),
-        Written::Checked => writer.byte(WRITTEN_CHECKED),
-    }
-}
-
-fn decode_written(reader: &mut Reader) -> Decoded<Written> {
-    Ok(match reader.byte("a write")? {
-        WRITTEN_PUT => Written::Put {
-            version: decode_version(reader)?,
-            deadline: reader.optional("a deadline")?.map(UnixMillis),
-        },
-        WRITTEN_DELETED_NOTHING => Written::Deleted(false),
-        WRITTEN_DELETED => Written::Deleted(true),
-        WRITTEN_CHECKED => Written::Checked,
-        _ => return Err(reader.error("a write")),
-    })
-}
-
-fn encode_reason(writer: &mut Writer, reason: Reason) {
-    match reason {
-        Reason::Exists(version) => {
-            writer.byte(REASON_EXISTS);
-            encode_version(writer, version);
-        }
-        Reason::Absent => writer.byte(REASON_ABSENT),
-        Reason::OtherVersion(version) => {
-            writer.byte(REASON_OTHER_VERSION);
-            encode_version(writer, version);
-        }
-        Reason::SessionExpired => writer.byte(REASON_SESSION_EXPIRED),
-        Reason::SequenceTooLow => writer.byte(REASON_SEQUENCE_TOO_LOW),
-        Reason::SequenceTooHigh => writer.byte(REASON_SEQUENCE_TOO_HIGH),
-    }
-}
-
-fn decode_reason(reader: &mut Reader) -> Decoded<Reason> {
-    Ok(match reader.byte("a reason")? {
-        REASON_EXISTS => Reason::Exists(decode_version(reader)?),
-        REASON_ABSENT => Reason::Absent,
-        REASON_OTHER_VERSION => Reason::OtherVersion(decode_version(reader)?),
-        REASON_SESSION_EXPIRED => Reason::SessionExpired,
-        REASON_SEQUENCE_TOO_LOW => Reason::SequenceTooLow,
-        REASON_SEQUENCE_TOO_HIGH => Reason::SequenceTooHigh,
-        _ => return Err(reader.error("a reason")),
-    })
-}
-
 fn encode_history(writer: &mut Writer, history: &History) {
     writer.unsigned(history.compacted());
     writer.count(history.iter().len());
     for change in history.iter() {
-        writer.count(change.events.len());
-        for event in &*change.events {
-            writer.byte(event.kind as u8);
-            writer.bytes(event.key.as_bytes());
-            if let Some(record) = &event.record {
-                encode_record(writer, record);
-            }
-        }
+        encode_events(writer, &change.events);
     }
 }
 
@@ -347,9 +199,7 @@ fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
     }
     let mut history = History::after(compacted);
     for revision in compacted + 1..=newest {
-        let count = reader.count(2, "the number of events")?;
-        let events = (0..count).map(|_| decode_event(reader)).collect::<Decoded<_>>()?;
-        history.push(RevisionChange { revision, events });
+        history.push(RevisionChange { revision, events: decode_events(reader)? });
         if history.compacted() != compacted {
             return Err(reader.error("a history within its limits"));
         }
@@ -357,38 +207,5 @@ fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
     Ok(history)
 }
 
-fn decode_event(reader: &mut Reader) -> Decoded<KeyEvent> {
-    let kind = match reader.byte("an event")? {
-        0 => EventKind::Put,
-        1 => EventKind::Delete,
-        2 => EventKind::Expire,
-        _ => return Err(reader.error("an event")),
-    };
-    let key = QualifiedKey::read(reader)?;
-    let record = match kind {
-        EventKind::Put => Some(Arc::new(decode_record(reader, &key)?)),
-        EventKind::Delete | EventKind::Expire => None,
-    };
-    Ok(KeyEvent { kind, key, record })
-}
-
 const MAGIC: &[u8] = b"PLIMKV";
 const FORMAT_VERSION: u8 = 1;
-
-const REPLY_WRITTEN: u8 = 0;
-const REPLY_TRANSACTED: u8 = 1;
-const REPLY_ADVANCED: u8 = 2;
-const REPLY_SESSION_OPENED: u8 = 3;
-const REPLY_REFUSED: u8 = 4;
-
-const WRITTEN_PUT: u8 = 0;
-const WRITTEN_DELETED_NOTHING: u8 = 1;
-const WRITTEN_DELETED: u8 = 2;
-const WRITTEN_CHECKED: u8 = 3;
-
-const REASON_EXISTS: u8 = 0;
-const REASON_ABSENT: u8 = 1;
-const REASON_OTHER_VERSION: u8 = 2;
-const REASON_SESSION_EXPIRED: u8 = 3;
-const REASON_SEQUENCE_TOO_LOW: u8 = 4;
-const REASON_SEQUENCE_TOO_HIGH: u8 = 5;

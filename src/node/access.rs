@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client::Client;
 use super::handle::NodeHandle;
 use crate::clock::UnixMillis;
 use crate::error::Result;
@@ -14,11 +15,13 @@ use crate::raft::{Answer, Failure, Request};
 pub enum Access {
     /// A node of it, in this process.
     Node(NodeHandle),
+    /// A client of nodes elsewhere.
+    Client(Client),
 }
 
 /// How a command went that was sent under one stamp.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub(super) struct Outcome {
     /// What the machine replied, or why it is not known.
     pub answer: Result<Reply, Failure>,
     /// Whether the reply may be to a later copy of the command, while an earlier one was answered to
@@ -28,7 +31,7 @@ pub struct Sent {
 
 impl Access {
     /// Sends a command until it is answered or the time is over.
-    pub async fn write(&self, command: Command, timeout: Duration) -> Sent {
+    pub(super) async fn write(&self, command: Command, timeout: Duration) -> Outcome {
         match self {
             Self::Node(node) => {
                 let installs = || node.published.borrow().installs;
@@ -36,7 +39,12 @@ impl Access {
                 let answer = node.request(Request::Write(command), timeout).await;
                 // What an installed snapshot covers was applied here without being looked at.
                 let was_repeated = installs() != before;
-                Sent { answer: answer.map(into_reply), was_repeated }
+                Outcome { answer: answer.map(into_reply), was_repeated }
+            }
+            Self::Client(client) => {
+                let sent = client.write(command, timeout).await;
+                let was_repeated = sent.was_repeated;
+                Outcome { answer: sent.answer.map(|applied| applied.reply), was_repeated }
             }
         }
     }
@@ -47,7 +55,7 @@ impl Access {
     /// If no majority confirms it in time.
     pub async fn record(
         &self,
-        key: &QualifiedKey,
+        key: QualifiedKey,
         timeout: Duration,
     ) -> Result<Option<Arc<Record>>> {
         match self {
@@ -56,6 +64,7 @@ impl Access {
                 let key = KeyRef { keyspace: key.keyspace(), key: key.key().as_bytes() };
                 Ok(machine.get(key, UnixMillis(0)).cloned())
             }
+            Self::Client(client) => client.record(key, timeout).await,
         }
     }
 
@@ -63,9 +72,10 @@ impl Access {
     ///
     /// # Errors
     /// If no majority confirms it in time.
-    pub async fn has(&self, key: &QualifiedKey, timeout: Duration) -> Result<bool> {
+    pub async fn has(&self, key: QualifiedKey, timeout: Duration) -> Result<bool> {
         match self {
             Self::Node(_) => Ok(self.record(key, timeout).await?.is_some()),
+            Self::Client(client) => client.has(key, timeout).await,
         }
     }
 }

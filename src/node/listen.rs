@@ -17,6 +17,7 @@ use super::driver::Input;
 use super::frames::Frame;
 use super::handle::NodeHandle;
 use super::links::ALIVE_PERIOD;
+use super::serve::serve;
 use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::ClusterId;
 use crate::transport::{FrameReceiver, Greeting, Role, Secret, accept};
@@ -27,6 +28,8 @@ pub(super) struct Listening {
     pub secret: Secret,
     pub greeting: Greeting,
     pub node: NodeHandle,
+    /// The places for backups, of all its clients together.
+    pub backups: Arc<Semaphore>,
     /// The cluster of this node, once it has one.
     pub cluster: watch::Receiver<Option<ClusterId>>,
 }
@@ -65,7 +68,7 @@ impl Listening {
         let (sender, receiver) = (connection.sender, connection.receiver);
         match peer.role {
             Role::Peer => self.listen(receiver, peer).await,
-            Role::Client => drop(sender),
+            Role::Client => serve(self.node, self.backups, sender, receiver).await,
         }
     }
 

@@ -24,6 +24,7 @@
 //! No `#[cfg]` of the simulator here: under it `tokio` is another crate.
 
 mod access;
+mod client;
 mod disk;
 mod driver;
 mod found;
@@ -32,8 +33,11 @@ mod handle;
 mod links;
 mod listen;
 mod options;
+mod protocol;
 mod reconcile;
+mod serve;
 mod session;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,12 +53,15 @@ use crate::raft::{ClusterId, Identity, RaftId};
 use crate::storage::{Disk, DiskErrorKind, Recovered, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
-pub use access::{Access, Sent};
+pub use access::Access;
+pub use client::{Backup, Client, ClientOptions, ClientWatch, Sent};
 use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
 pub use options::{NetworkOptions, NodeOptions};
+pub use protocol::Applied;
+use serve::backup_places;
 pub use session::Session;
 
 /// A node of a cluster, at work until it is closed or dropped.
@@ -249,6 +256,7 @@ async fn listen(
         secret: network.secret.clone(),
         greeting: greeting(options, identity),
         node: node.clone(),
+        backups: backup_places(),
         cluster: cluster.subscribe(),
     };
     let run = |listener| tokio::spawn(listening.clone().run(listener));

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::access::{Access, Sent};
+use super::access::{self, Access};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::kv::{Action, Command, Reason, Refusal, Reply, SessionStamp};
 use crate::raft::{ClientSession, Failure};
@@ -146,7 +146,8 @@ impl Session {
     async fn send(&self, stamp: SessionStamp, action: &Action, deadline: Instant) -> Ended {
         let mut running = Running { session: self, stamp: Some(stamp) };
         let command = Command { session: Some(stamp), action: action.clone() };
-        let Sent { answer, was_repeated } = self.access.write(command, left(deadline)).await;
+        let access::Outcome { answer, was_repeated } =
+            self.access.write(command, left(deadline)).await;
         running.stamp = None;
         match answer {
             Ok(Reply::Refused(Refusal { reason: Reason::SessionExpired, .. })) => {

@@ -71,6 +71,8 @@ pub use request::{
     Answer, Applied, Failure, FailureReason, MemberChange, Origin, Request, RequestId, Response,
 };
 pub use state::found;
+pub(crate) use state::{read_member, write_member};
+pub(crate) use wire::{read_change, write_change};
 
 /// The name of a data directory in its cluster: random, never 0, never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +92,7 @@ pub struct Now {
 }
 
 impl RaftId {
-    fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
         match reader.fixed("a raft id")? {
             0 => Err(reader.error("a raft id")),
             id => Ok(Self(id)),

@@ -99,6 +99,8 @@ pub enum FailureReason {
     Refused(String),
     /// The node has stopped.
     Stopped,
+    /// No node could be asked, for the reason given.
+    NoNode(String),
 }
 
 impl Failure {
@@ -111,7 +113,13 @@ impl Failure {
     /// The error that a caller gets.
     #[must_use]
     pub fn to_error(&self) -> Error {
+        let is_unknown = self.outcome == Outcome::Unknown;
         let error = match &self.reason {
+            // Nothing says of an earlier attempt that it failed, too.
+            FailureReason::Refused(why) if is_unknown => Error::unavailable(why.clone()),
+            FailureReason::Busy if is_unknown => {
+                Error::unavailable("the node that would tell is too busy")
+            }
             FailureReason::Timeout => {
                 Error::new(ErrorKind::Timeout, "the cluster did not answer in time")
             }
@@ -123,6 +131,7 @@ impl Failure {
             .with_detail("limit", i64::try_from(RAFT_REQUESTS_MAX).unwrap_or(i64::MAX)),
             FailureReason::Refused(why) => Error::invalid(why.clone()),
             FailureReason::Stopped => Error::unavailable("the node has stopped"),
+            FailureReason::NoNode(why) => Error::unavailable(why.clone()),
         };
         error.with_outcome(self.outcome)
     }

@@ -135,13 +135,13 @@ fn read_ids(reader: &mut Reader) -> Result<Vec<u64>, DecodeError> {
     (0..count).map(|_| RaftId::read(reader).map(|id| id.0)).collect()
 }
 
-pub(super) fn write_member(writer: &mut Writer, member: &Member) {
+pub(crate) fn write_member(writer: &mut Writer, member: &Member) {
     writer.fixed(member.id.0);
     writer.bytes(member.name.as_bytes());
     writer.bytes(member.address.as_bytes());
 }
 
-pub(super) fn read_member(reader: &mut Reader) -> Result<Member, DecodeError> {
+pub(crate) fn read_member(reader: &mut Reader) -> Result<Member, DecodeError> {
     let id = RaftId::read(reader)?;
     let mut text = |what| {
         let bytes = reader.bytes(what)?;

@@ -201,7 +201,7 @@ pub(super) fn read_origin(reader: &mut Reader) -> Decoded<Origin> {
     Ok(Origin { node, start, request: RequestId(reader.unsigned("a request")?) })
 }
 
-fn write_change(writer: &mut Writer, change: &MemberChange) {
+pub(crate) fn write_change(writer: &mut Writer, change: &MemberChange) {
     match change {
         MemberChange::AddLearner(member) => {
             writer.byte(CHANGE_ADD);
@@ -218,7 +218,7 @@ fn write_change(writer: &mut Writer, change: &MemberChange) {
     }
 }
 
-fn read_change(reader: &mut Reader) -> Decoded<MemberChange> {
+pub(crate) fn read_change(reader: &mut Reader) -> Decoded<MemberChange> {
     Ok(match reader.byte("a change")? {
         CHANGE_ADD => MemberChange::AddLearner(read_member(reader)?),
         CHANGE_PROMOTE => MemberChange::Promote(RaftId::read(reader)?),

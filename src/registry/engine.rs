@@ -178,7 +178,7 @@ impl Plimsoll {
         }
         #[cfg(feature = "node")]
         if let Some(node) = self.inner.node.get() {
-            node.node().close().await;
+            node.close().await;
         }
     }
 

@@ -1,12 +1,14 @@
-//! The node of a cluster, from its section of the configuration: opened when it is first needed.
+//! The node of a cluster, or the client of one, from its section of the configuration: opened when it
+//! is first needed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cluster::{ClusterOptions, RaftOptions};
+use super::cluster::{ClusterOptions, RaftOptions, RaftRole};
 use crate::error::{Error, Result};
 use crate::node::{
-    Access, ClusterNode, Drawn, NetworkOptions, NodeOptions, Session, storage_error,
+    Access, Client, ClientOptions, ClusterNode, Drawn, NetworkOptions, NodeOptions, Session,
+    storage_error,
 };
 use crate::raft;
 use crate::storage::StorageError;
@@ -14,10 +16,12 @@ use crate::storage_fs::FsDisk;
 use crate::store::WallClock;
 use crate::transport::Secret;
 
-/// A node that runs, and the session under which this process writes.
+/// A way to a cluster, and the session under which this process writes: a node that runs here, or a
+/// client of nodes elsewhere.
 #[derive(Debug)]
 pub struct OpenNode {
-    node: ClusterNode,
+    /// None of a client.
+    node: Option<ClusterNode>,
     session: Arc<Session>,
 }
 
@@ -28,6 +32,11 @@ impl OpenNode {
     /// `UNAVAILABLE` if its folder or an address is in use; `INVALID` for a secret that can't be read,
     /// or a folder of another version; `INTERNAL` if the folder is damaged.
     pub async fn open(options: &ClusterOptions) -> Result<Self> {
+        if options.raft.role == RaftRole::Client {
+            let client = Client::new(client_options(options)?);
+            let session = Arc::new(Session::new(Access::Client(client)));
+            return Ok(Self { node: None, session });
+        }
         let folder = options.raft.data_dir.join("_sys").join("raft");
         let options = node_options(options)?;
         let disk = tokio::task::spawn_blocking(move || FsDisk::open(&folder)).await;
@@ -35,13 +44,20 @@ impl OpenNode {
         let disk = disk.map_err(|error| storage_error(&StorageError::Disk(error)))?;
         let node = ClusterNode::open(disk, options, Drawn::from_system()).await?;
         let session = Arc::new(Session::new(Access::Node(node.handle().clone())));
-        Ok(Self { node, session })
+        Ok(Self { node: Some(node), session })
     }
 
-    /// The node.
+    /// The node that runs here; none of a client.
     #[must_use]
-    pub const fn node(&self) -> &ClusterNode {
-        &self.node
+    pub const fn node(&self) -> Option<&ClusterNode> {
+        self.node.as_ref()
+    }
+
+    /// Ends the node, once what it has acknowledged is durable.
+    pub async fn close(&self) {
+        if let Some(node) = &self.node {
+            node.close().await;
+        }
     }
 
     /// The session of this process.
@@ -51,13 +67,27 @@ impl OpenNode {
     }
 }
 
+fn secret(options: &ClusterOptions) -> Result<Secret> {
+    let in_field = |error: Error| error.with_detail("field", "cluster.secret_file");
+    let Some(file) = &options.secret_file else {
+        return Err(in_field(Error::invalid("a cluster of several nodes needs its secret")));
+    };
+    Secret::from_file(file).map_err(|error| in_field(Error::invalid(error.to_string())))
+}
+
+fn client_options(options: &ClusterOptions) -> Result<ClientOptions> {
+    Ok(ClientOptions {
+        addresses: options.membership.join_addrs.iter().map(ToString::to_string).collect(),
+        secret: secret(options)?,
+        name: options.name.clone(),
+    })
+}
+
 fn node_options(options: &ClusterOptions) -> Result<NodeOptions> {
     let (membership, raft) = (&options.membership, &options.raft);
-    let network = match (membership.socket_addr(), &options.secret_file) {
-        (Some(listen), Some(file)) => {
-            let secret = Secret::from_file(file).map_err(|error| {
-                Error::invalid(error.to_string()).with_detail("field", "cluster.secret_file")
-            })?;
+    let network = match membership.socket_addr() {
+        Some(listen) => {
+            let secret = secret(options)?;
             let advertise = membership.advertised().map_or(listen.to_string(), |it| it.to_string());
             Some(NetworkOptions {
                 secret,
@@ -67,7 +97,7 @@ fn node_options(options: &ClusterOptions) -> Result<NodeOptions> {
                 join: membership.join_addrs.iter().map(ToString::to_string).collect(),
             })
         }
-        _ => None,
+        None => None,
     };
     // One alone founds at once; one that is to join others never does.
     let is_joining = raft.bootstrap_expect <= 1 && !membership.join_addrs.is_empty();

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::machine::{
-    closed, compacted, filtered, page_of, refused, start_of_watch, to_entry, to_result, to_write,
-    unexpected,
+    closed, compacted, filtered, page_of, refused, start_of_watch, to_entry, to_page, to_result,
+    to_write, unexpected,
 };
 use super::watch::{ChangeSource, NextChange};
 use super::{Backend, Consistency, Info, Resolved, Store, Watch, WatchQuery};
@@ -25,7 +25,7 @@ use crate::entry::{
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::kv::{Action, QualifiedKey, Reply, Write, Written};
-use crate::node::{Access, Published, Session};
+use crate::node::{Access, Client, ClientWatch, Published, Session};
 use crate::policy::{Permission, Rights, Subject};
 use crate::value::{Encoded, Value};
 
@@ -73,6 +73,36 @@ impl RaftStore {
         Ok(())
     }
 
+    /// A page of what may be read: pages of the cluster are asked for until it is full, and its items
+    /// are one after the other as of one of them each.
+    async fn page_of_client(
+        &self,
+        client: &Client,
+        query: &ListQuery,
+        rights: &Rights,
+    ) -> Result<Page> {
+        if !rights.are_restricted() {
+            return Ok(to_page(&client.page(&self.keyspace, query, TIMEOUT).await?));
+        }
+        let mut query = query.clone();
+        let wanted = query.items_max();
+        let mut items = Vec::new();
+        loop {
+            let page = client.page(&self.keyspace, &query, TIMEOUT).await?;
+            let Some((last, _)) = page.items.last() else { break Ok(page_from(items, false)) };
+            query.after = last.key().as_bytes().to_vec();
+            let Page { items: more, .. } = to_page(&page);
+            items.extend(more.into_iter().filter(|entry| rights.may_read(entry.key.as_str())));
+            if items.len() > wanted {
+                items.truncate(wanted);
+                break Ok(page_from(items, true));
+            }
+            if !page.has_more {
+                break Ok(page_from(items, false));
+            }
+        }
+    }
+
     async fn write_one(&self, write: Write) -> Result<Written> {
         match self.run(Action::Write { write, make_room: false }).await? {
             Reply::Written(written) => Ok(written),
@@ -100,12 +130,12 @@ impl Store for RaftStore {
     }
 
     async fn entry(&self, key: &Key) -> Result<Option<Entry>> {
-        let record = self.session.access().record(&self.qualified(key), TIMEOUT).await?;
+        let record = self.session.access().record(self.qualified(key), TIMEOUT).await?;
         Ok(record.map(|record| to_entry(key.clone(), &record)))
     }
 
     async fn has(&self, key: &Key) -> Result<bool> {
-        self.session.access().has(&self.qualified(key), TIMEOUT).await
+        self.session.access().has(self.qualified(key), TIMEOUT).await
     }
 
     async fn put(&self, key: Key, value: Value, options: PutOptions) -> Result<Entry> {
@@ -136,6 +166,7 @@ impl Store for RaftStore {
                 let machine = node.read(TIMEOUT).await.map_err(|failure| failure.to_error())?;
                 page_of(machine, &self.keyspace, query, UnixMillis(0), rights).await
             }
+            Access::Client(client) => self.page_of_client(client, query, rights).await,
         }
     }
 
@@ -174,6 +205,16 @@ impl Store for RaftStore {
                     rights: rights.clone(),
                 }))
             }
+            Access::Client(client) => {
+                let (keyspace, prefix) = (&self.keyspace, query.prefix.clone());
+                let watch = client.watch(keyspace, prefix, query.after, TIMEOUT).await?;
+                Ok(Watch::new(ClientChanges {
+                    watch,
+                    keyspace: self.keyspace.clone(),
+                    prefix: query.prefix.clone(),
+                    rights: rights.clone(),
+                }))
+            }
         }
     }
 
@@ -198,6 +239,11 @@ impl Store for RaftStore {
             last => Resolved::Transacted(results.into_iter().chain(last).collect()),
         })
     }
+}
+
+fn page_from(items: Vec<Entry>, has_more: bool) -> Page {
+    let cursor = items.last().map_or_else(String::new, |last| last.key.to_string());
+    Page { items, cursor, has_more }
 }
 
 /// What a write gave, from the command itself.
@@ -259,6 +305,28 @@ impl ChangeSource for MachineChanges {
                 }
                 if self.published.changed().await.is_err() {
                     return Err(closed());
+                }
+            }
+        })
+    }
+}
+
+/// The changes of a keyspace as a client is told them, without those that may not be read.
+struct ClientChanges {
+    watch: ClientWatch,
+    keyspace: Keyspace,
+    prefix: Vec<u8>,
+    rights: Rights,
+}
+
+impl ChangeSource for ClientChanges {
+    fn next(&mut self) -> NextChange<'_> {
+        Box::pin(async move {
+            loop {
+                let (epoch, change) = self.watch.next().await?;
+                let change = filtered(&change, &self.keyspace, &self.prefix, &self.rights, epoch);
+                if let Some(change) = change {
+                    return Ok(change);
                 }
             }
         })
