@@ -52,6 +52,16 @@ pub enum Command {
     Copy(CopyArgs),
     /// Tell what a store is and what it supports
     Info(InfoArgs),
+    /// Show what each node of a cluster tells of itself
+    Status(StatusArgs),
+    /// List the members of a cluster, or change who they are
+    Member(MemberArgs),
+    /// Write everything that a cluster holds to a file
+    Backup(BackupArgs),
+    /// Begin a new cluster with a backup
+    Restore(RestoreArgs),
+    /// Let one member go on alone after a majority was lost for ever
+    Recover(RecoverArgs),
     /// Load a store from several clients, and print throughput and latencies
     Bench(BenchArgs),
     /// Run a node of a cluster until it is told to stop
@@ -96,7 +106,6 @@ pub struct ClusterArgs {
         env = "PLIMSOLL_CLUSTER",
         value_name = "ADDRS",
         value_delimiter = ',',
-        conflicts_with = "config",
         requires = "secret_file"
     )]
     pub addresses: Vec<String>,
@@ -334,6 +343,88 @@ pub struct InitArgs {
     /// The folder to make, or an empty one
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
+}
+
+/// `plimsoll status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `plimsoll member`.
+#[derive(Debug, Args)]
+pub struct MemberArgs {
+    #[command(subcommand)]
+    pub command: MemberCommand,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// What to do with members. A member is named by its name or its id.
+#[derive(Debug, Subcommand)]
+pub enum MemberCommand {
+    /// List the members
+    List,
+    /// Add a member that does not vote; nodes that are started with join_addrs add themselves
+    Add {
+        /// Its id, of 16 hex digits
+        id: String,
+        /// Its name
+        name: String,
+        /// Where the others reach it, HOST:PORT
+        address: String,
+    },
+    /// Make a member that has caught up a voter
+    Promote {
+        /// Which one
+        member: String,
+    },
+    /// Remove a member for ever
+    Remove {
+        /// Which one
+        member: String,
+    },
+    /// Hand leadership to a voter, and wait until it leads
+    TransferLeader {
+        /// Which one
+        member: String,
+    },
+}
+
+/// `plimsoll backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The file to write
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `plimsoll restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The backup
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The configuration of the node that is to begin the new cluster, with an empty data directory
+    #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub config: PathBuf,
+}
+
+/// `plimsoll recover`.
+#[derive(Debug, Args)]
+pub struct RecoverArgs {
+    /// The data directory of the member that is to go on, as in raft.data_dir
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: PathBuf,
+    /// Say that a majority of the members is lost for ever
+    #[arg(long)]
+    pub force_new_cluster: bool,
 }
 
 /// `plimsoll bench`.

@@ -4,6 +4,7 @@
 //! happened: 0 done, 1 absent or condition failed (or a script failed), 2 wrong usage or
 //! configuration, 3 the store is unavailable.
 
+mod admin;
 mod args;
 mod bench;
 mod check_history;
@@ -104,6 +105,11 @@ async fn execute(command: Command) -> Exit {
         Command::Run(args) => return run::run(args).await,
         Command::Repl(args) => return repl::repl(args).await,
         Command::Demo => return demo::run().await,
+        Command::Status(args) => admin::status(args).await,
+        Command::Member(args) => admin::member(args).await,
+        Command::Backup(args) => admin::backup(args).await,
+        Command::Restore(args) => admin::restore(&args),
+        Command::Recover(args) => admin::recover(&args),
         Command::Bench(args) => bench::bench(args).await,
         Command::Node(args) => node::node(args).await,
         Command::Init(args) => init::init(&args),
@@ -169,6 +175,9 @@ async fn open(args: &ConfigArgs) -> Result<Plimsoll, Error> {
 /// Opens the engine that a command on a store asks for. In a cluster that is asked directly the store
 /// is a namespace, and has the id cluster:NAMESPACE.
 async fn open_for(args: &ConfigArgs, store: &str) -> Result<Plimsoll, Error> {
+    if args.config.is_some() && !args.cluster.addresses.is_empty() {
+        return Err(Error::invalid("--config and --cluster exclude each other"));
+    }
     let config = match &args.config {
         _ if !args.cluster.addresses.is_empty() => cluster_config(&args.cluster, store)?,
         Some(path) => Config::load(path, LoadOptions::default())?,

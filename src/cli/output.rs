@@ -153,6 +153,22 @@ pub fn info(info: &Info, format: &FormatArgs) {
     }
 }
 
+/// Prints rows under a head, each column as wide as it has to be.
+pub fn table(head: &[&str], rows: Vec<Vec<String>>) {
+    let head = head.iter().map(|&name| name.to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter(|row| row.len() > column + 1);
+        cells.map(|row| row[column].chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        say!("{}", cells.collect::<Vec<_>>().join("  ").trim_end());
+    }
+}
+
 /// Prints what a configuration holds, an entry a line.
 pub fn config(config: &Config) {
     for entry in config.entries() {

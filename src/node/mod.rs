@@ -24,6 +24,7 @@
 //! No `#[cfg]` of the simulator here: under it `tokio` is another crate.
 
 mod access;
+mod backup;
 mod client;
 mod disk;
 mod driver;
@@ -54,6 +55,7 @@ use crate::storage::{Disk, DiskErrorKind, Recovered, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
 pub use access::Access;
+pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
 pub use client::{Backup, Client, ClientOptions, ClientWatch, Sent};
 use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};

@@ -66,7 +66,7 @@ pub use log::Log;
 pub use message::{Body, Decline, Envelope, Member, SnapshotName};
 pub use node::{Node, Persist, Progress, Role, SnapshotJob, StartError, Status};
 pub use options::Options;
-pub use recovery::{Recovery, force_new_cluster};
+pub use recovery::{Recovery, force_new_cluster, own_member, restore};
 pub use request::{
     Answer, Applied, Failure, FailureReason, MemberChange, Origin, Request, RequestId, Response,
 };

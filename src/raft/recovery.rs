@@ -6,6 +6,8 @@
 //! from before are never given again, and client sessions end. The new cluster begins at an index of
 //! its own, one above the last of the old one.
 //!
+//! Restoring a backup is the same with a machine that comes from elsewhere.
+//!
 //! What this can't give back: writes that were acknowledged by others and never reached this member.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -77,4 +79,38 @@ pub fn force_new_cluster(
     };
     let identity = Identity { cluster: Some(cluster), pledge: None, ..identity.clone() };
     Ok(Recovery { snapshot: (state.meta(), state.encode()), batch, identity })
+}
+
+/// A backup's machine as the beginning of a new cluster of which this directory is the only voter.
+/// Cluster id and epoch must be random: versions of the backup stay, and none of them is given again.
+///
+/// # Errors
+/// If the backup holds no machine that can be read.
+pub fn restore(
+    identity: &Identity,
+    own: Member,
+    machine: Bytes,
+    cluster: ClusterId,
+    epoch: u64,
+) -> Result<Recovery, StartError> {
+    let machine = StateMachine::restore(machine, epoch)
+        .map_err(|error| StartError::new(&error.to_string()))?;
+    let conf = ConfState { voters: vec![own.id.0], ..ConfState::default() };
+    let members = BTreeMap::from([(own.id, own)]);
+    let (index, term) = (1, 1);
+    let state = State { cluster, index, term, conf, members, machine };
+    let batch = Batch {
+        hard_state: Some(HardState { term, vote: 0, commit: index }),
+        reset: Some((index, term)),
+        entries: Vec::new(),
+    };
+    let identity = Identity { cluster: Some(cluster), pledge: None, ..identity.clone() };
+    Ok(Recovery { snapshot: (state.meta(), state.encode()), batch, identity })
+}
+
+/// Name and address of a directory's own member, as its newest snapshot knows them.
+#[must_use]
+pub fn own_member(identity: &Identity, recovered: &Recovered) -> Option<Member> {
+    let (_, bytes) = recovered.snapshot.as_ref()?;
+    State::decode(bytes.clone()).ok()?.members.remove(&identity.id)
 }
