@@ -123,7 +123,10 @@ impl Driver {
         let reconciler = Reconciler::new(&self.options, self.own(), via);
         let disk = DiskTask::spawn(storage);
         let mut running = Running { driver: self, node, disk, reconciler, installs: 0 };
+        // What was recovered is there before anything is applied on it.
+        running.publish(None);
         running.step(early);
+        running.drain();
         let ended = running.work().await;
         running.end().await;
         ended

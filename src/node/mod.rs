@@ -51,7 +51,7 @@ use crate::raft::{ClusterId, Identity, RaftId};
 use crate::storage::{Disk, DiskErrorKind, Recovered, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
-pub use client::{Backup, Client, ClientOptions, ClientWatch, Sent};
+pub use client::{Backup, Client, ClientOptions, ClientSent, ClientWatch};
 use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use plimsoll::entry::{Condition, Key};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{Action, Command, QualifiedKey, Reply, SessionStamp, Write};
-use plimsoll::node::{Client, ClientOptions, NetworkOptions, Sent};
+use plimsoll::node::{Client, ClientOptions, ClientSent, NetworkOptions};
 use plimsoll::raft::ClientSession;
 use plimsoll::value::{Encoded, Value};
 
@@ -75,7 +75,7 @@ impl Session {
         Command { session: Some(stamp), action: Action::Write { write, make_room: false } }
     }
 
-    pub async fn send(&self, write: Write) -> Sent {
+    pub async fn send(&self, write: Write) -> ClientSent {
         let command = self.stamped(write);
         let stamp: SessionStamp = command.session.unwrap();
         let sent = self.client.write(command, PATIENCE).await;
