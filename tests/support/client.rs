@@ -8,9 +8,10 @@ use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{Action, Command, QualifiedKey, Reply, SessionStamp, Write};
 use plimsoll::node::{Client, ClientOptions, ClientSent, NetworkOptions};
 use plimsoll::raft::ClientSession;
+use plimsoll::storage_fs::FsDisk;
 use plimsoll::value::{Encoded, Value};
 
-use super::nodes::{Nodes, PATIENCE, free_address};
+use super::nodes::{Nodes, PATIENCE, eventually, free_address};
 
 /// Three nodes, and where they take clients.
 pub struct Cluster {
@@ -30,7 +31,15 @@ impl Cluster {
         cluster
     }
 
+    /// Ends a node without a word to anybody.
+    pub fn kill(&mut self, place: usize) {
+        drop(self.nodes.nodes[place].take().expect("it runs"));
+    }
+
     pub async fn start(&mut self, place: usize) {
+        // What a killed node had given to its disk is still being done.
+        let folder = self.nodes.data_dir(place);
+        eventually("the folder is free", async || FsDisk::open(&folder).ok().map(drop)).await;
         let mut options = self.nodes.options(place);
         let network = options.network.take().unwrap();
         let listen_clients = Some(self.clients[place].clone());

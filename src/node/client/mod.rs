@@ -74,7 +74,7 @@ pub struct ClientSent {
 }
 
 impl Client {
-    /// A client. It connects when it is used.
+    /// A client. It connects when it is used, in a task of the runtime in which it is used first.
     #[must_use]
     pub fn new(options: ClientOptions) -> Self {
         Self(Arc::new(Inner {
