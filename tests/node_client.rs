@@ -7,6 +7,8 @@ mod client;
 #[path = "support/nodes.rs"]
 mod nodes;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -17,8 +19,9 @@ use plimsoll::error::{ErrorKind, Outcome};
 use plimsoll::kv::{Action, Command, Reason, Refusal, Reply, StateMachine, Written};
 use plimsoll::node::{Client, ClientOptions, Phase};
 use plimsoll::raft::{Member, MemberChange, RaftId, Role};
-use plimsoll::transport::Secret;
+use plimsoll::transport::{Connection, Greeting, Role as TransportRole, Secret, accept};
 use plimsoll::value::Value;
+use tokio::task::JoinHandle;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_operation_does_what_it_says() {
@@ -64,8 +67,9 @@ async fn the_membership_is_changed_and_leadership_handed_over() {
     let add = vec![MemberChange::AddLearner(member)];
     let index = client.change(add, PATIENCE).await.unwrap();
     assert!(index > 0);
-    let nobody = client.change(vec![MemberChange::Promote(RaftId(78))], PATIENCE).await;
-    assert_eq!(nobody.unwrap_err().kind(), ErrorKind::Invalid);
+    let nobody =
+        client.change(vec![MemberChange::Promote(RaftId(78))], PATIENCE).await.unwrap_err();
+    assert!(nobody.message().contains("78") || nobody.message().contains("4e"), "{nobody}");
     let leader = cluster.nodes.leader().await;
     let other = cluster.nodes.status((leader + 1) % 3).await.unwrap().raft.id;
     client.transfer(other, PATIENCE).await.unwrap();
@@ -110,17 +114,19 @@ async fn two_clients_see_each_others_writes() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_applied_once_while_nodes_stop_and_start() {
     const TASKS: usize = 8;
-    const EACH: usize = 125;
+    const EACH_MIN: usize = 125;
+    const STOPS: usize = 6;
     let mut cluster = Cluster::founded().await;
     let client = cluster.client();
+    let is_over = Arc::new(AtomicBool::new(false));
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {
-        let client = client.clone();
+        let (client, is_over) = (client.clone(), Arc::clone(&is_over));
         tasks.spawn(async move {
             let session = Session::open(&client).await;
             let (name, mut condition) = (format!("counter{task}"), Condition::Absent);
-            let mut repeated = 0;
-            for n in 0..EACH {
+            let (mut repeated, mut n) = (0, 0);
+            while n < EACH_MIN || !is_over.load(Ordering::Relaxed) {
                 let sent = session.send(put_if(&name, &n.to_string(), condition)).await;
                 repeated += usize::from(sent.was_repeated);
                 let applied = sent.answer.unwrap_or_else(|failure| panic!("{name} {n}: {failure}"));
@@ -128,33 +134,34 @@ async fn writes_are_applied_once_while_nodes_stop_and_start() {
                     panic!("{name} {n}: {applied:?}")
                 };
                 condition = Condition::Version(version);
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                n += 1;
             }
-            repeated
+            (name, n, repeated)
         });
     }
-    let mut stops = 0;
-    while tasks.len() > 0 {
+    for stop in 0..STOPS {
+        tokio::time::sleep(Duration::from_millis(200)).await;
         // The one that the client is connected to, as long as its addresses are used in order.
-        cluster.nodes.stop(stops % 3).await;
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        cluster.start(stops % 3).await;
-        cluster.nodes.leader().await;
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        stops += 1;
-        if stops >= 4 {
-            break;
+        if stop % 2 == 0 {
+            cluster.kill(stop % 3);
+        } else {
+            cluster.nodes.stop(stop % 3).await;
         }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cluster.start(stop % 3).await;
+        cluster.nodes.leader().await;
     }
-    let mut repeated = 0;
-    while let Some(done) = tasks.join_next().await {
-        repeated += done.unwrap();
+    is_over.store(true, Ordering::Relaxed);
+    let (mut all, mut all_repeated) = (0, 0);
+    for (name, count, repeated) in tasks.join_all().await {
+        let found = client.record(key(&name), PATIENCE).await.unwrap().unwrap();
+        assert_eq!(found.value.decode(), Value::from((count - 1).to_string().as_str()));
+        all += count;
+        all_repeated += repeated;
     }
-    assert!(repeated > 0, "some writes were under way when a node stopped");
-    for task in 0..TASKS {
-        let found = client.record(key(&format!("counter{task}")), PATIENCE).await.unwrap().unwrap();
-        assert_eq!(found.value.decode(), Value::from((EACH - 1).to_string().as_str()));
-    }
+    println!("{all} writes over {STOPS} stops, {all_repeated} of them sent again");
+    assert!(all >= 1_000);
+    assert!(all_repeated > 0, "some writes were under way when a node stopped");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -175,7 +182,7 @@ async fn a_watch_goes_on_elsewhere_without_a_gap_or_a_repeat() {
     let mut revisions: Vec<u64> = Vec::new();
     for n in 0..WRITES {
         if n == WRITES / 3 {
-            cluster.nodes.stop(0).await;
+            cluster.kill(0);
         }
         if n == 2 * WRITES / 3 {
             cluster.start(0).await;
@@ -358,5 +365,90 @@ async fn five_hundred_idle_clients_disturb_nobody() {
     println!("slowest write beside 500 idle clients: {slowest:?}");
     for client in &clients {
         client.status(PATIENCE).await.unwrap();
+    }
+}
+
+/// A node of one's own making: it greets, takes one request, answers it with these frames, and gives
+/// the connection when it has no more to say. With it its address.
+async fn false_node(frames: Vec<Vec<u8>>) -> (JoinHandle<Connection>, String) {
+    let secret = Secret::from_bytes([7; 32]);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let name = "false".to_owned();
+    let role = TransportRole::Peer;
+    let greeting = Greeting { role, cluster: None, id: None, name, address: String::new() };
+    let node = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = accept(stream, &secret, &greeting, PATIENCE).await.unwrap();
+        assert!(connection.receiver.receive().await.unwrap().is_some());
+        for frame in frames {
+            connection.sender.push(&frame).unwrap();
+        }
+        connection.sender.flush().await.unwrap();
+        connection
+    });
+    (node, address)
+}
+
+fn options_of(addresses: Vec<String>) -> ClientOptions {
+    ClientOptions { addresses, secret: Secret::from_bytes([7; 32]), name: "c".into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_falls_silent_is_left() {
+    let cluster = Cluster::founded().await;
+    let (node, address) = false_node(Vec::new()).await;
+    let mut options = cluster.options();
+    options.addresses.insert(0, address);
+    let client = Client::new(options);
+    let began = Instant::now();
+    assert!(!client.has(key("k"), PATIENCE).await.unwrap());
+    assert!(began.elapsed() > Duration::from_secs(5), "it was asked, and said nothing");
+    drop(node.await.unwrap());
+}
+
+#[tokio::test]
+async fn the_connection_ends_with_the_last_clone_of_its_client() {
+    let (node, address) = false_node(vec![vec![1, 1, 2, 1]]).await;
+    let client = Client::new(options_of(vec![address]));
+    let clone = client.clone();
+    assert!(client.has(key("k"), PATIENCE).await.unwrap(), "as the node says");
+    let mut connection = node.await.unwrap();
+    drop(client);
+    let brief = Duration::from_millis(200);
+    let waiting = tokio::time::timeout(brief, connection.receiver.receive()).await;
+    assert!(waiting.is_err(), "it goes on: {waiting:?}");
+    drop(clone);
+    let ended = tokio::time::timeout(PATIENCE, connection.receiver.receive()).await.unwrap();
+    assert_eq!(ended.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_backup_that_is_changed_or_cut_on_its_way_is_an_error() {
+    let chunk = |bytes: &[u8]| [&[1, 1, 9, bytes.len() as u8][..], bytes].concat();
+    let end = |length: u8, digest: u64| [&[1, 1, 10, length][..], &digest.to_be_bytes()].concat();
+    // xxh3 of "abc".
+    let digest = 0x78af_5f94_892f_3950;
+    let good = vec![chunk(b"ab"), chunk(b"c"), end(3, digest)];
+    let rows = [
+        (good.clone(), None),
+        (vec![chunk(b"ab"), chunk(b"d"), end(3, digest)], Some(ErrorKind::Internal)),
+        (vec![chunk(b"ab"), end(3, digest)], Some(ErrorKind::Internal)),
+        (vec![chunk(b"ab"), chunk(b"c"), end(2, digest)], Some(ErrorKind::Internal)),
+        (good[..2].to_vec(), Some(ErrorKind::Unavailable)),
+        (vec![chunk(b"ab"), vec![9]], Some(ErrorKind::Unavailable)),
+    ];
+    for (frames, expected) in rows {
+        let (node, address) = false_node(frames.clone()).await;
+        let mut backup = Client::new(options_of(vec![address])).backup(PATIENCE).await.unwrap();
+        tokio::spawn(async move { node.await.unwrap().sender.finish().await });
+        let error = loop {
+            match backup.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break None,
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        assert_eq!(error, expected, "{frames:x?}");
     }
 }

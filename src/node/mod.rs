@@ -56,7 +56,7 @@ use crate::transport::{Greeting, Role};
 
 pub use access::Access;
 pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
-pub use client::{Backup, Client, ClientOptions, ClientWatch, Sent};
+pub use client::{Backup, Client, ClientOptions, ClientSent, ClientWatch};
 use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;

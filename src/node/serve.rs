@@ -27,7 +27,7 @@ use super::handle::NodeHandle;
 use super::protocol::{Applied, Ask, ClientFrame, NodeFrame, Tell, refusal};
 use super::watching::watch;
 use crate::error::{Error, ErrorKind};
-use crate::kv::{KeyRef, QualifiedKey, Record, StateMachine};
+use crate::kv::{Command, KeyRef, QualifiedKey, Record, StateMachine};
 use crate::limits::{
     BACKUP_CHUNK_BYTES, CLIENT_ANSWER_BYTES_MAX, CLIENT_BACKUPS_MAX, CLIENT_REQUEST_BYTES_MAX,
     CLIENT_REQUESTS_MAX, CLIENT_TIMEOUT_MS_MAX, CLIENT_WATCHES_MAX,
@@ -162,7 +162,7 @@ impl Work {
     async fn run(&self, ask: Ask) -> Tell {
         match ask {
             Ask::Write(command) => match refusal(&command) {
-                None => self.request(Request::Write(command)).await,
+                None => self.write(command).await,
                 Some(failure) => Tell::Failed(failure),
             },
             Ask::Record(key) => self.look(|machine| record(machine, key)).await,
@@ -185,14 +185,25 @@ impl Work {
         }
     }
 
+    async fn write(&self, command: Command) -> Tell {
+        let installs = || self.node.published.borrow().installs;
+        let before = installs();
+        match self.node.request(Request::Write(command), self.remaining()).await {
+            Ok(Answer::Applied { index, log_time, reply }) => {
+                // What an installed snapshot covers was applied here without being looked at.
+                let was_repeated = installs() != before;
+                Tell::Applied { applied: Applied { index, log_time, reply }, was_repeated }
+            }
+            Ok(_) => Tell::Error(Error::internal("a write was answered as something else")),
+            Err(failure) => Tell::Failed(failure),
+        }
+    }
+
     async fn request(&self, request: Request) -> Tell {
         match self.node.request(request, self.remaining()).await {
-            Ok(Answer::Applied { index, log_time, reply }) => {
-                Tell::Applied(Applied { index, log_time, reply })
-            }
             Ok(Answer::Changed { index }) => Tell::Changed(index),
             Ok(Answer::TransferStarted) => Tell::TransferStarted,
-            Ok(Answer::Read { .. }) => Tell::Error(Error::internal("no read was asked for")),
+            Ok(_) => Tell::Error(Error::internal("a request was answered as something else")),
             Err(failure) => Tell::Failed(failure),
         }
     }

@@ -170,3 +170,28 @@ pub struct Applied {
     /// What it did.
     pub outcome: kv::Outcome,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_is_an_error_that_keeps_its_outcome() {
+        let refused = || FailureReason::Refused("no".to_owned());
+        for reason in [
+            FailureReason::Timeout,
+            FailureReason::NoLeader,
+            FailureReason::Busy,
+            refused(),
+            FailureReason::Stopped,
+            FailureReason::NoNode("far".to_owned()),
+        ] {
+            for outcome in [Outcome::None, Outcome::Unknown] {
+                let error = Failure { reason: reason.clone(), outcome }.to_error();
+                assert_eq!(error.outcome(), Some(outcome), "{error}");
+                assert!(!error.retryable() || outcome == Outcome::None, "{error}");
+            }
+        }
+        assert_eq!(Failure::without_effect(refused()).to_error().kind(), ErrorKind::Invalid);
+    }
+}

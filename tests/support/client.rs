@@ -6,11 +6,12 @@ use std::sync::Mutex;
 use plimsoll::entry::{Condition, Key};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{Action, Command, QualifiedKey, Reply, SessionStamp, Write};
-use plimsoll::node::{Client, ClientOptions, NetworkOptions, Sent};
+use plimsoll::node::{Client, ClientOptions, ClientSent, NetworkOptions};
 use plimsoll::raft::ClientSession;
+use plimsoll::storage_fs::FsDisk;
 use plimsoll::value::{Encoded, Value};
 
-use super::nodes::{Nodes, PATIENCE, free_address};
+use super::nodes::{Nodes, PATIENCE, eventually, free_address};
 
 /// Three nodes, and where they take clients.
 pub struct Cluster {
@@ -30,7 +31,15 @@ impl Cluster {
         cluster
     }
 
+    /// Ends a node without a word to anybody.
+    pub fn kill(&mut self, place: usize) {
+        drop(self.nodes.nodes[place].take().expect("it runs"));
+    }
+
     pub async fn start(&mut self, place: usize) {
+        // What a killed node had given to its disk is still being done.
+        let folder = self.nodes.data_dir(place);
+        eventually("the folder is free", async || FsDisk::open(&folder).ok().map(drop)).await;
         let mut options = self.nodes.options(place);
         let network = options.network.take().unwrap();
         let listen_clients = Some(self.clients[place].clone());
@@ -75,7 +84,7 @@ impl Session {
         Command { session: Some(stamp), action: Action::Write { write, make_room: false } }
     }
 
-    pub async fn send(&self, write: Write) -> Sent {
+    pub async fn send(&self, write: Write) -> ClientSent {
         let command = self.stamped(write);
         let stamp: SessionStamp = command.session.unwrap();
         let sent = self.client.write(command, PATIENCE).await;

@@ -5,12 +5,16 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use super::*;
-use crate::entry::Key;
+use crate::entry::{EventKind, Key, Version};
 use crate::keyspace::Keyspace;
+use crate::kv::entries::Record;
+use crate::kv::history::KeyEvent;
+use crate::kv::{Reason, Refusal, Written};
 use crate::limits::{
     HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX, REMOVALS_MAX, SESSION_REPLIES_MAX, TTL_MS_MAX,
     VALUE_BYTES_MAX,
 };
+use crate::value::Encoded;
 
 /// A state as a snapshot spells it out: in any order, and as often as it likes.
 #[derive(Clone)]

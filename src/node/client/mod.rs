@@ -65,15 +65,16 @@ struct Inner {
 
 /// How a write ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
+pub struct ClientSent {
     /// What the machine replied, or why nothing is known of that.
     pub answer: Result<Applied, Failure>,
-    /// Whether the command was sent more than once.
+    /// Whether the answer may be to a later copy of the command, while an earlier one was answered to
+    /// nobody.
     pub was_repeated: bool,
 }
 
 impl Client {
-    /// A client. It connects when it is used.
+    /// A client. It connects when it is used, in a task of the runtime in which it is used first.
     #[must_use]
     pub fn new(options: ClientOptions) -> Self {
         Self(Arc::new(Inner {
@@ -87,16 +88,18 @@ impl Client {
     /// Has a command applied: a write or a transaction with the stamp of a session, or the opening of
     /// one. It may be sent several times, until the deadline; a session that is opened twice is one
     /// too many, which does no harm.
-    pub async fn write(&self, command: Command, timeout: Duration) -> Sent {
+    pub async fn write(&self, command: Command, timeout: Duration) -> ClientSent {
         if let Some(failure) = refusal(&command) {
-            return Sent { answer: Err(failure), was_repeated: false };
+            return ClientSent { answer: Err(failure), was_repeated: false };
         }
         let Ended { answer, was_repeated } = self.ask(Ask::Write(command), timeout).await;
-        let answer = answer.and_then(|tell| match tell {
-            Tell::Applied(applied) => Ok(applied),
-            tell => Err(unexpected_of_write(&tell)),
-        });
-        Sent { answer, was_repeated }
+        match answer {
+            Ok(Tell::Applied { applied, was_repeated: by_node }) => {
+                ClientSent { answer: Ok(applied), was_repeated: was_repeated || by_node }
+            }
+            Ok(tell) => ClientSent { answer: Err(unexpected_of_write(&tell)), was_repeated },
+            Err(failure) => ClientSent { answer: Err(failure), was_repeated },
+        }
     }
 
     /// The record of a key, if the key is there: with everything that was acknowledged before.

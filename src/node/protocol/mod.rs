@@ -15,7 +15,7 @@
 //! of a node: kind: byte
 //!     0 alive
 //!     1 answer        id, tell: byte, then
-//!         0 applied       index, log time (ms), reply
+//!         0 applied       may be repeated: byte, index, log time (ms), reply
 //!         1 record        0, or 1 and key, record    2 has              byte
 //!         3 page          has more: byte, count, each: key, record
 //!         4 watching      epoch: fixed, revision     5 revision         epoch: fixed, revision, events
@@ -109,8 +109,9 @@ pub(super) enum NodeFrame {
 /// What a node answers.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Tell {
-    /// A command was applied.
-    Applied(Applied),
+    /// A command was applied; and whether the reply may be to a later copy of it, because the node did
+    /// not see every command being applied meanwhile.
+    Applied { applied: Applied, was_repeated: bool },
     /// The record of a key, if the key is there.
     Record(Option<(QualifiedKey, Arc<Record>)>),
     /// Whether a key is there.
@@ -337,8 +338,10 @@ impl Tell {
 
     fn write(&self, writer: &mut Writer) {
         match self {
-            Self::Applied(Applied { index, log_time, reply }) => {
+            Self::Applied { applied, was_repeated } => {
+                let Applied { index, log_time, reply } = applied;
                 writer.byte(TELL_APPLIED);
+                writer.byte(u8::from(*was_repeated));
                 writer.unsigned(*index);
                 writer.unsigned(log_time.0);
                 encode_reply(writer, reply);
@@ -404,11 +407,13 @@ impl Tell {
 
     fn read(reader: &mut Reader) -> Decoded<Self> {
         Ok(match reader.byte("an answer")? {
-            TELL_APPLIED => Self::Applied(Applied {
-                index: reader.unsigned("an index")?,
-                log_time: UnixMillis(reader.unsigned("a log time")?),
-                reply: decode_reply(reader)?,
-            }),
+            TELL_APPLIED => {
+                let was_repeated = read_flag(reader)?;
+                let index = reader.unsigned("an index")?;
+                let log_time = UnixMillis(reader.unsigned("a log time")?);
+                let applied = Applied { index, log_time, reply: decode_reply(reader)? };
+                Self::Applied { applied, was_repeated }
+            }
             TELL_RECORD => match read_flag(reader)? {
                 false => Self::Record(None),
                 true => Self::Record(Some(read_entry(reader)?)),

@@ -148,8 +148,10 @@ fn replies() -> Vec<Reply> {
 
 fn node_frames() -> Vec<(&'static str, NodeFrame)> {
     let failed = |reason, outcome| answer(Tell::Failed(Failure { reason, outcome }));
-    let applied =
-        |reply| answer(Tell::Applied(Applied { index: 12, log_time: UnixMillis(1_000), reply }));
+    let applied = |reply| {
+        let applied = Applied { index: 12, log_time: UnixMillis(1_000), reply };
+        answer(Tell::Applied { applied, was_repeated: false })
+    };
     let events = [EventKind::Put, EventKind::Delete, EventKind::Expire].map(|kind| {
         let (key, record) = record("k");
         KeyEvent { kind, key, record: (kind == EventKind::Put).then_some(record) }
@@ -303,6 +305,6 @@ fn the_bytes_are_the_documented_ones() {
     };
     let client = client_frames().into_iter().map(|(name, frame)| (name, frame.encode())).collect();
     let node = node_frames().into_iter().map(|(name, frame)| (name, frame.encode())).collect();
-    assert_eq!(documented("client"), named(client));
-    assert_eq!(documented("node"), named(node));
+    assert_eq!(documented("bytes client"), named(client));
+    assert_eq!(documented("bytes node"), named(node));
 }
