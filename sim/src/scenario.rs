@@ -440,6 +440,7 @@ const EVERYTHING: &[(FaultKind, u32)] = &[
     (F::Add, 3_000),
     (F::Remove, 3_000),
     (F::Transfer, 6_000),
+    (F::LostMajority, 600),
 ];
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::rng::Rng;
 impl World {
     /// Lets a majority lose its disks, if a survivor has everything.
     pub(super) fn lose_majority(&mut self, node: u8, seed: u64) -> Result<bool, Violation> {
-        if self.hosts.iter().any(|host| host.is_damaged) {
+        if self.hosts.iter().any(|host| host.is_damaged || host.is_misdirected) {
             return Ok(false);
         }
         let turned = self.hosts.iter().cycle().skip(usize::from(node)).take(self.hosts.len());

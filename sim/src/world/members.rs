@@ -101,7 +101,9 @@ impl World {
         };
         if let Some(learner) = status.learners.iter().find(can_vote) {
             let promote = MemberChange::Promote(*learner);
-            return [promote].into_iter().chain(unwanted.map(MemberChange::Remove)).collect();
+            // A leader is removed once it has handed over: a sole voter can do that to nobody yet.
+            let replaced = unwanted.filter(|_| status.voters.len() > 1);
+            return [promote].into_iter().chain(replaced.map(MemberChange::Remove)).collect();
         }
         unwanted.map(MemberChange::Remove).into_iter().collect()
     }

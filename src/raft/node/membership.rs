@@ -59,6 +59,9 @@ impl Node {
                 return Err(format!("{id} is changed twice"));
             }
             match change {
+                MemberChange::Remove(_) if self.is_sole_voter() && id == self.id => {
+                    return Err(format!("{id} is the only voter: promote another one first"));
+                }
                 MemberChange::AddLearner(_) if self.knows(id) => {
                     return Err(format!("{id} is a member already"));
                 }
