@@ -529,6 +529,7 @@ fn what_is_just_within_bounds_is_taken() {
         "secret_file: s\nmembership: {bind_addr: 127.0.0.1}\nraft: {bootstrap_expect: 0}",
         "secret_file: s\nclient: {bind_addr: 127.0.0.1, bind_port: 1}\nhttp: {bind_addr: 127.0.0.2, bind_port: 1}",
         "secret_file: s\nmembership: {bind_addr: 127.0.0.1, join_addrs: a}\nraft: {role: client}",
+        "secret_file: s\nmembership: {join_addrs: a}\nraft: {role: client}",
     ] {
         cluster(&format!("enabled: true\n{lines}"));
     }

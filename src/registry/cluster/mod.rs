@@ -107,7 +107,7 @@ impl Parts {
     /// Reports what would keep a node from doing what it is told to.
     fn check(&self, context: &Context<'_>) {
         let Self { membership, client, http, raft, .. } = self;
-        membership.check(context);
+        membership.check(raft.options.role == RaftRole::Client, context);
         client.check(&[&membership.listener], context);
         http.check(&[&membership.listener, client], context);
         raft.check(context);

@@ -91,11 +91,12 @@ impl Membership {
     }
 
     /// Reports what its fields say against each other.
-    pub(super) fn check(&self, context: &Context<'_>) {
+    /// A client asks others and is not reached by them.
+    pub(super) fn check(&self, is_client: bool, context: &Context<'_>) {
         self.listener.check(&[], context);
         let options = &self.options;
         match options.bind_addr {
-            None if !options.join_addrs.is_empty() => context.report(
+            None if !options.join_addrs.is_empty() && !is_client => context.report(
                 &self.join_origin,
                 "whoever joins others is reached by them; add bind_addr, such as 10.0.0.1",
             ),
