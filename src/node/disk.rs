@@ -21,7 +21,7 @@ pub(super) enum Work {
     /// Write a step and make it durable.
     Persist(Persist),
     /// Encode and save a snapshot.
-    Snapshot(SnapshotJob),
+    Snapshot(Box<SnapshotJob>),
     /// Forget the log up to an index.
     Compact(u64),
 }
@@ -95,7 +95,7 @@ fn take_group(waiting: &mut VecDeque<Work>) -> Work {
     let Work::Persist(mut group) = first else { return first };
     while let Some(Work::Persist(_)) = waiting.front() {
         let Some(Work::Persist(next)) = waiting.pop_front() else { break };
-        if let Err(next) = group.join(next) {
+        if let Some(next) = group.join(next) {
             waiting.push_front(Work::Persist(next));
             break;
         }

@@ -242,7 +242,7 @@ impl Running {
             self.driver.links.send(member.map(|member| member.address.as_str()), envelope);
         }
         if let Some(job) = self.node.poll_snapshot() {
-            self.give(Work::Snapshot(job));
+            self.give(Work::Snapshot(Box::new(job)));
         }
         while let Some(progress) = self.node.poll_progress() {
             self.installs += u64::from(matches!(progress, Progress::Installed { .. }));

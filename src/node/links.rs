@@ -159,7 +159,7 @@ impl Sender {
     async fn send_on(&mut self, mut sender: FrameSender, first: Frame) {
         let mut frames = vec![first];
         loop {
-            let unflushed: Vec<_> = frames.drain(..).collect();
+            let unflushed = std::mem::take(&mut frames);
             for frame in &unflushed {
                 let bytes = frame.encode();
                 self.queued.fetch_sub(frame.weight(), Ordering::Relaxed);

@@ -183,7 +183,7 @@ fn take_group(waiting: &mut VecDeque<Persist>) -> Option<(Persist, u64)> {
     let mut up_to = last_of(&group);
     while let Some(next) = waiting.pop_front() {
         let last = last_of(&next);
-        if let Err(next) = group.join(next) {
+        if let Some(next) = group.join(next) {
             waiting.push_front(next);
             break;
         }

@@ -21,12 +21,10 @@ impl Persist {
     /// Takes the next step into this one, so that both are written and synced as one batch; gives it
     /// back if that can't be: an installed snapshot is saved before its batch, and after the batches
     /// before it are durable.
-    ///
-    /// # Errors
-    /// The next step, unchanged.
-    pub fn join(&mut self, next: Self) -> Result<(), Self> {
+    #[must_use]
+    pub fn join(&mut self, next: Self) -> Option<Self> {
         if self.snapshot.is_some() || next.snapshot.is_some() {
-            return Err(next);
+            return Some(next);
         }
         self.number = next.number;
         let Batch { hard_state, entries, .. } = next.batch;
@@ -37,7 +35,7 @@ impl Persist {
             self.batch.entries.truncate(kept);
         }
         self.batch.entries.extend(entries);
-        Ok(())
+        None
     }
 }
 

@@ -229,6 +229,7 @@ fn show_failure(failure: &Failure) -> String {
         FailureReason::Busy => "busy",
         FailureReason::Refused(why) => why,
         FailureReason::Stopped => "the node has stopped",
+        FailureReason::NoNode(_) => unreachable!("a node is asked directly here"),
     };
     format!("failed, {reason}, outcome {}", failure.outcome.as_str())
 }
