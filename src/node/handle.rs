@@ -90,7 +90,7 @@ impl NodeHandle {
         let (answer, answered) = oneshot::channel();
         let deadline_ms = self.monotonic_ms(deadline);
         let input = Input::Request { request, deadline_ms, answer };
-        match tokio::time::timeout_at(deadline, self.inbox.send(input)).await {
+        match tokio::time::timeout(timeout, self.inbox.send(input)).await {
             Err(_) => return Err(Failure::without_effect(FailureReason::Busy)),
             Ok(Err(_)) => return Err(Failure::without_effect(FailureReason::Stopped)),
             Ok(Ok(())) => {}

@@ -32,8 +32,8 @@ mod sender;
 
 use std::time::Duration;
 
+use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 pub use error::TransportError;
 pub use greeting::{Greeting, Role};
@@ -44,7 +44,7 @@ pub use sender::FrameSender;
 
 /// A connection to a peer that holds the secret.
 #[derive(Debug)]
-pub struct Connection<R = OwnedReadHalf, W = OwnedWriteHalf> {
+pub struct Connection<R = ReadHalf<TcpStream>, W = WriteHalf<TcpStream>> {
     /// What the peer says of itself.
     pub peer: Greeting,
     /// The half that sends.
@@ -108,8 +108,10 @@ async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, TransportEr
     }
 }
 
+type Halves = (ReadHalf<TcpStream>, WriteHalf<TcpStream>);
+
 /// Small frames are to go out when they are flushed, not when the system thinks fit.
-fn halves(stream: TcpStream) -> Result<(OwnedReadHalf, OwnedWriteHalf), TransportError> {
+fn halves(stream: TcpStream) -> Result<Halves, TransportError> {
     stream.set_nodelay(true).map_err(|error| TransportError::broken(&error))?;
-    Ok(stream.into_split())
+    Ok(split(stream))
 }

@@ -9,8 +9,8 @@ use std::future::poll_fn;
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf};
+use tokio::net::TcpStream;
 
 use super::decode::FrameDecoder;
 use super::error::TransportError;
@@ -19,7 +19,7 @@ use crate::limits::FRAME_BYTES_MAX;
 
 /// The receiving half of a connection.
 #[derive(Debug)]
-pub struct FrameReceiver<R = OwnedReadHalf> {
+pub struct FrameReceiver<R = ReadHalf<TcpStream>> {
     reader: R,
     opening: Opening,
     /// Records that have come and were not opened.

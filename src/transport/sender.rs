@@ -6,8 +6,8 @@
 //! Invariant: after a flush it holds no buffer.
 
 use bytes::{BufMut, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::io::{AsyncWrite, AsyncWriteExt, WriteHalf};
+use tokio::net::TcpStream;
 
 use super::error::TransportError;
 use super::seal::Sealing;
@@ -15,7 +15,7 @@ use crate::limits::FRAME_BYTES_MAX;
 
 /// The sending half of a connection.
 #[derive(Debug)]
-pub struct FrameSender<W = OwnedWriteHalf> {
+pub struct FrameSender<W = WriteHalf<TcpStream>> {
     writer: W,
     sealing: Sealing,
     /// Frames that were not sealed.
