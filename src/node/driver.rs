@@ -121,8 +121,10 @@ impl Driver {
         let node = raft::Node::new(&self.identity, raft_options, recovered, seed, now)
             .map_err(|error| error.to_string())?;
         let reconciler = Reconciler::new(&self.options, self.own(), via);
-        let disk = DiskTask::spawn(storage);
+        let disk = DiskTask::spawn(storage, self.options.probe.clone());
         let mut running = Running { driver: self, node, disk, reconciler, installs: 0 };
+        // What was recovered is there before anything is applied on it.
+        running.publish(None);
         running.step(early);
         let ended = running.work().await;
         running.end().await;
@@ -243,12 +245,14 @@ impl Running {
         if let Some(job) = self.node.poll_snapshot() {
             self.give(Work::Snapshot(job));
         }
-        let mut has_progress = false;
         while let Some(progress) = self.node.poll_progress() {
-            has_progress = true;
             self.installs += u64::from(matches!(progress, Progress::Installed { .. }));
+            if let Some(probe) = &self.driver.options.probe {
+                probe.progress(&progress);
+            }
         }
-        if has_progress {
+        // Not every entry is a command: what has moved the index moves it here too.
+        if self.node.applied() != self.driver.published.borrow().applied {
             self.publish(None);
         }
         while let Some(response) = self.node.poll_response() {

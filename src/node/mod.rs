@@ -51,7 +51,7 @@ use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
-pub use options::{NetworkOptions, NodeOptions};
+pub use options::{NetworkOptions, NodeOptions, Probe};
 
 /// A node of a cluster, at work until it is closed or dropped.
 pub struct ClusterNode {
