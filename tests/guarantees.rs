@@ -31,12 +31,13 @@ fn every_claim_names_its_checks() {
     }
 }
 
-/// A check is `path`, `path::function`, `mutant: name` or `fuzz: target`.
+/// A check is `path`, `path::function`, `mutant: name`, `fuzz: target`, `scenario: name` or `madsim: fault`.
 #[test]
 fn every_check_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mutants = fs::read_to_string(root.join("src/mutant.rs")).unwrap();
     let scenarios = fs::read_to_string(root.join("sim/src/scenario.rs")).unwrap();
+    let processes = fs::read_to_string(root.join("sim/src/production/faults.rs")).unwrap();
     let mut missing = Vec::new();
     for (claim, checks) in claims() {
         for check in checks {
@@ -46,6 +47,8 @@ fn every_check_exists() {
                 root.join("fuzz/fuzz_targets").join(format!("{target}.rs")).exists()
             } else if let Some(scenario) = check.strip_prefix("scenario: ") {
                 scenarios.contains(&format!("new(\"{scenario}\","))
+            } else if let Some(fault) = check.strip_prefix("madsim: ") {
+                processes.contains(&format!("= \"{fault}\","))
             } else if let Some((path, function)) = check.split_once("::") {
                 fs::read_to_string(root.join(path))
                     .is_ok_and(|text| text.contains(&format!("fn {function}(")))

@@ -156,3 +156,20 @@ fn files_say_what_they_are_and_stay_short() {
     }
     assert!(offences.is_empty(), "{offences:#?}");
 }
+
+/// What chooses by chance among ready branches would make a simulated run another one the next time.
+#[test]
+fn what_runs_under_the_simulator_selects_in_order() {
+    let mut selects = 0;
+    for source in sources().iter().filter(|it| ["node", "transport"].contains(&&*it.module)) {
+        for (_, rest) in source
+            .text
+            .match_indices("select! {")
+            .map(|(at, it)| source.text.split_at(at + it.len()))
+        {
+            selects += 1;
+            assert!(rest.trim_start().starts_with("biased;"), "{}", source.path.display());
+        }
+    }
+    assert!(selects > 0, "they were found");
+}

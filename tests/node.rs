@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nodes::{Nodes, PATIENCE, Wall, eventually, open, value_of, write};
 use plimsoll::node::{ClusterNode, Drawn, NodeOptions};
-use plimsoll::raft::{MemberChange, Request, Role};
+use plimsoll::raft::{MemberChange, Options, Request, Role};
 use plimsoll::storage_fs::FsDisk;
 use plimsoll::value::Value;
 
@@ -27,6 +27,23 @@ async fn a_node_alone_founds_at_once_and_keeps_what_it_acknowledged() {
         write(node.handle(), &format!("k{start}"), "v").await.unwrap();
         node.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_read_right_after_a_start_sees_what_only_the_snapshot_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let raft = Options { snapshot_threshold: 1, ..Options::default() };
+    let options =
+        || NodeOptions { raft: raft.clone(), ..NodeOptions::alone("solo", Arc::new(Wall(0))) };
+    let node = open(folder.path(), options()).await;
+    write(node.handle(), "k", "v").await.unwrap();
+    node.close().await;
+    // The snapshot of the write was being taken; this start takes it if that one was too late.
+    open(folder.path(), options()).await.close().await;
+    let node = open(folder.path(), options()).await;
+    let machine = node.handle().read(PATIENCE).await.unwrap();
+    assert_eq!(value_of(&machine, "k"), Some(Value::from("v")));
+    assert_eq!(node.handle().published().borrow().machine.epoch(), machine.epoch());
 }
 
 #[tokio::test]
@@ -110,6 +127,43 @@ async fn a_node_joins_is_promoted_and_leaves() {
     // It does not ask to be added again.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert!(!nodes.status(0).await.unwrap().members.contains_key(&joined.raft.id));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_between_hearing_of_the_cluster_and_being_added_is_added_later() {
+    let mut nodes = Nodes::places(4, 3);
+    for place in 0..3 {
+        nodes.start(place).await;
+    }
+    nodes.leader().await;
+    // One of three is left: it tells of the cluster, and can't add anybody.
+    nodes.stop(1).await;
+    nodes.stop(2).await;
+    eventually("nobody leads", async || {
+        nodes.status(0).await.filter(|status| status.raft.leader.is_none())
+    })
+    .await;
+    nodes.start(3).await;
+    eventually("it has heard of the cluster", async || nodes.status(3).await).await;
+    nodes.stop(3).await;
+    for place in 1..4 {
+        nodes.start(place).await;
+    }
+    eventually("the node is a voter", async || {
+        let status = nodes.status(3).await?;
+        status.raft.voters.contains(&status.raft.id).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_published_index_is_that_of_the_engine() {
+    let nodes = Nodes::founded(3).await;
+    let leader = nodes.leader().await;
+    // The entry with which a leader begins is no command.
+    let applied = nodes.status(leader).await.unwrap().raft.applied;
+    assert!(applied > 0);
+    assert!(nodes.handle(leader).published().borrow().applied >= applied);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

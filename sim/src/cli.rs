@@ -3,7 +3,7 @@
 //! Results go to stdout, progress to stderr. Every failure ends with the one line that makes it
 //! happen again, and with a schedule that does so at other commits too.
 
-mod mutants;
+pub(crate) mod mutants;
 mod output;
 
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if (args.mutant.is_some() || args.mutants) && !cfg!(feature = "mutants") {
-        return mutants::run_again();
+        return mutants::run_again("target/mutants", &[]);
     }
     runner::quiet_panics();
     match run(&args) {

@@ -8,6 +8,9 @@
 //!
 //! The tour with examples is `docs/simulation.md`; they run as tests of this crate.
 //!
+//! Under the cfg `madsim` there is a second simulator, `production`: the production node on a simulated
+//! runtime, with the clients of this one.
+//!
 //! No tokio, no threads inside a world, no real time, no randomness but from seeds. Nothing here is a
 //! part of the product: it only looks at it.
 
@@ -17,6 +20,8 @@ pub mod client;
 pub mod coverage;
 pub mod faults;
 pub mod invariants;
+#[cfg(madsim)]
+pub mod production;
 pub mod rng;
 pub mod runner;
 pub mod scenario;

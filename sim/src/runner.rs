@@ -126,7 +126,7 @@ pub fn run_with(
     Report { result: Err(REPEATABLE.broken(details)), ..first }
 }
 
-const REPEATABLE: crate::invariants::Promise = crate::invariants::Promise {
+pub(crate) const REPEATABLE: crate::invariants::Promise = crate::invariants::Promise {
     name: "repeatable",
     sentence: "a run that is made again is the same to the last effect",
 };
@@ -174,12 +174,12 @@ fn run_here(
 }
 
 #[cfg(feature = "mutants")]
-fn set_mutant(name: Option<&str>) {
+pub(crate) fn set_mutant(name: Option<&str>) {
     plimsoll::mutant::set(name);
 }
 
 #[cfg(not(feature = "mutants"))]
-fn set_mutant(name: Option<&str>) {
+pub(crate) fn set_mutant(name: Option<&str>) {
     assert!(name.is_none(), "built without mutants");
 }
 
@@ -195,10 +195,14 @@ pub fn quiet_panics() {
     }));
 }
 
+/// Where this thread panicked last.
+pub(crate) fn panicked_at() -> String {
+    PANICKED_AT.with_borrow(Clone::clone)
+}
+
 fn with_place(mut violation: Violation) -> Violation {
     if violation.name == "no panic" {
-        let place = PANICKED_AT.with_borrow(Clone::clone);
-        violation.details = format!("{place}: {}", violation.details);
+        violation.details = format!("{}: {}", panicked_at(), violation.details);
     }
     violation
 }

@@ -7,11 +7,14 @@
 //! Invariant: after a failure nothing more is done; the node is told once and stops.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep;
 
+use super::options::Probe;
 use crate::raft::{Persist, SnapshotJob};
 use crate::storage::{Disk, SnapshotMeta, Storage, StorageError};
 
@@ -47,10 +50,13 @@ pub(super) struct DiskTask {
 }
 
 impl DiskTask {
-    pub fn spawn<D: Disk + Send + 'static>(storage: Storage<D>) -> Self {
+    pub fn spawn<D: Disk + Send + 'static>(
+        storage: Storage<D>,
+        probe: Option<Arc<dyn Probe>>,
+    ) -> Self {
         let (work, works) = mpsc::unbounded_channel();
         let (dones, done) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(storage, works, dones));
+        let task = tokio::spawn(run(storage, works, dones, probe));
         Self { work, done, task }
     }
 }
@@ -59,11 +65,15 @@ async fn run<D: Disk + Send + 'static>(
     mut storage: Storage<D>,
     mut works: mpsc::UnboundedReceiver<Work>,
     dones: mpsc::UnboundedSender<Done>,
+    probe: Option<Arc<dyn Probe>>,
 ) {
     let mut waiting = VecDeque::new();
     while let Some(work) = works.recv().await {
         waiting.push_back(work);
         while !waiting.is_empty() {
+            if let Some(probe) = &probe {
+                sleep(probe.disk_wait()).await;
+            }
             waiting.extend(std::iter::from_fn(|| works.try_recv().ok()));
             let group = take_group(&mut waiting);
             let step = spawn_blocking(move || {

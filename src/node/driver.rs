@@ -119,7 +119,7 @@ impl Driver {
         let node = raft::Node::new(&self.identity, raft_options, recovered, seed, now)
             .map_err(|error| error.to_string())?;
         let reconciler = Reconciler::new(&self.options, self.own(), via);
-        let disk = DiskTask::spawn(storage);
+        let disk = DiskTask::spawn(storage, self.options.probe.clone());
         let mut running = Running { driver: self, node, disk, reconciler, installs: 0 };
         // What was recovered is there before anything is applied on it.
         running.publish(None);
@@ -246,7 +246,11 @@ impl Running {
         }
         while let Some(progress) = self.node.poll_progress() {
             self.installs += u64::from(matches!(progress, Progress::Installed { .. }));
+            if let Some(probe) = &self.driver.options.probe {
+                probe.progress(&progress);
+            }
         }
+        // Not every entry is a command: what has moved the index moves it here too.
         if self.node.applied() != self.driver.published.borrow().applied {
             self.publish(None);
         }

@@ -40,6 +40,7 @@ impl Driver {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 _ = ticks.tick() => {
                     self.end_late(&mut early);
                     self.introduce(&mut founding);

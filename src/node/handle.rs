@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::error::Outcome;
@@ -88,12 +87,11 @@ impl NodeHandle {
     /// # Errors
     /// The failure says what is known of the outcome.
     pub async fn request(&self, request: Request, timeout: Duration) -> Result<Answer, Failure> {
-        let deadline = Instant::now() + timeout;
         let (answer, answered) = oneshot::channel();
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = self.monotonic.now().after(timeout_ms).0;
         let input = Input::Request { request, deadline_ms, answer };
-        match tokio::time::timeout_at(deadline, self.inbox.send(input)).await {
+        match tokio::time::timeout(timeout, self.inbox.send(input)).await {
             Err(_) => return Err(Failure::without_effect(FailureReason::Busy)),
             Ok(Err(_)) => return Err(Failure::without_effect(FailureReason::Stopped)),
             Ok(Ok(())) => {}

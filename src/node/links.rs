@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::Input;
 use super::frames::Frame;
@@ -172,7 +172,7 @@ impl Sender {
                 return report_lost(&self.inbox, &unflushed);
             }
             let waiting = self.frames.recv_many(&mut frames, FRAMES_MAX);
-            match timeout_at(Instant::now() + ALIVE_PERIOD, waiting).await {
+            match timeout(ALIVE_PERIOD, waiting).await {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(_) => {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::driver::Input;
@@ -38,9 +38,8 @@ impl Listening {
     /// Takes connections until it is dropped; all of them end with it.
     pub async fn run(self, listener: TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::default();
         loop {
-            while tasks.try_join_next().is_some() {}
             let Ok((stream, _)) = listener.accept().await else {
                 // Too many open files, or the like: it passes.
                 sleep(ACCEPT_WAIT).await;
@@ -91,6 +90,23 @@ impl Listening {
                 return;
             }
         }
+    }
+}
+
+/// Tasks that end with their owner.
+#[derive(Default)]
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Tasks {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.retain(|task| !task.is_finished());
+        self.0.push(tokio::spawn(task));
+    }
+}
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -42,10 +42,12 @@ mod watching;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::StateMachine;
@@ -61,7 +63,7 @@ use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
-pub use options::{NetworkOptions, NodeOptions};
+pub use options::{NetworkOptions, NodeOptions, Probe};
 pub use protocol::Applied;
 use serve::backup_places;
 pub use session::Session;
@@ -263,4 +265,9 @@ async fn listen(
     };
     let run = |listener| tokio::spawn(listening.clone().run(listener));
     Ok(listeners.into_iter().map(run).collect())
+}
+
+/// The time that is left until an instant.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
 }

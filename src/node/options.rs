@@ -1,11 +1,12 @@
 //! What a node is told when it starts: who it is, whom it talks to, how its engine behaves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::clock::{Clock, UnixMillis};
-use crate::raft;
+use crate::raft::{self, Progress};
 use crate::storage::StorageOptions;
 use crate::transport::Secret;
 
@@ -32,6 +33,18 @@ pub struct NodeOptions {
     pub raft: raft::Options,
     /// Its storage.
     pub storage: StorageOptions,
+    /// Who looks on, if anybody does.
+    pub probe: Option<Arc<dyn Probe>>,
+}
+
+/// Looks on at a node from within its process, as the simulator does. It decides nothing.
+pub trait Probe: Send + Sync {
+    /// The machine has moved. Nothing of the step is published or answered yet.
+    fn progress(&self, progress: &Progress);
+
+    /// How long what is to be made durable waits before it is written: a disk in memory takes no time
+    /// of its own.
+    fn disk_wait(&self) -> Duration;
 }
 
 /// How a node reaches others.
@@ -64,6 +77,7 @@ impl NodeOptions {
             voters_max: VOTERS_MAX_DEFAULT,
             raft: raft::Options::default(),
             storage: StorageOptions::default(),
+            probe: None,
         }
     }
 

@@ -17,8 +17,11 @@ pub(super) struct Reconciler {
     own: Member,
     voters_max: usize,
     wants_vote: bool,
-    /// Where a node asks that knows no leader.
-    via: Option<String>,
+    /// Where a node asks that knows no leader, one after the other: who told it of the cluster may be
+    /// gone.
+    doors: Vec<String>,
+    /// How often it has asked there.
+    knocks: usize,
     /// Who asked lately.
     asked: BTreeMap<RaftId, Asked>,
     /// Who was seen as a member: a raft id that was removed never comes back, though a wish of it may
@@ -54,7 +57,9 @@ impl Reconciler {
     pub fn new(options: &NodeOptions, own: Member, via: Option<String>) -> Self {
         let (voters_max, wants_vote) = (options.voters_max, options.is_eligible);
         let (asked, seen) = (BTreeMap::new(), BTreeSet::new());
-        Self { own, voters_max, wants_vote, via, asked, seen, due_ms: 0 }
+        let join = options.network.iter().flat_map(|network| network.join.clone());
+        let doors = via.into_iter().chain(join).filter(|door| *door != own.address).collect();
+        Self { own, voters_max, wants_vote, doors, knocks: 0, asked, seen, due_ms: 0 }
     }
 
     /// A node asks to take part. Gives an address if it should ask there instead.
@@ -112,7 +117,7 @@ impl Reconciler {
     }
 
     /// Whom to ask, if this node wants more than it is.
-    fn ask(&self, node: &Node, status: &Status) -> Option<(String, Wish)> {
+    fn ask(&mut self, node: &Node, status: &Status) -> Option<(String, Wish)> {
         // Of the old half only: it is being removed.
         let is_voter = status.voters.union(&status.outgoing).any(|id| *id == self.own.id);
         let is_content = is_voter || status.learners.contains(&self.own.id) && !self.wants_vote;
@@ -121,7 +126,12 @@ impl Reconciler {
         }
         let leader = status.leader.and_then(|id| address_of(node, id));
         let wish = Wish { member: self.own.clone(), wants_vote: self.wants_vote };
-        leader.or_else(|| self.via.clone()).map(|address| (address, wish))
+        leader.or_else(|| self.next_door()).map(|address| (address, wish))
+    }
+
+    fn next_door(&mut self) -> Option<String> {
+        self.knocks += 1;
+        self.doors.get(self.knocks.checked_rem(self.doors.len())?).cloned()
     }
 }
 

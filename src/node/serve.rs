@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until, timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::handle::NodeHandle;
@@ -44,6 +44,7 @@ pub(super) async fn serve(
 ) {
     let (queue, frames) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(CLIENT_ANSWER_BYTES_MAX));
+    let (ends, ended) = mpsc::unbounded_channel();
     let serving = Serving {
         node,
         backups,
@@ -51,11 +52,13 @@ pub(super) async fn serve(
         requests: Arc::new(Semaphore::new(CLIENT_REQUESTS_MAX)),
         bytes: Arc::new(Semaphore::new(CLIENT_REQUEST_BYTES_MAX)),
         watches: Arc::new(Semaphore::new(CLIENT_WATCHES_MAX)),
-        tasks: JoinSet::new(),
-        running: BTreeMap::new(),
+        ends,
+        ended,
+        running: Running::default(),
     };
     // Whichever ends first ends the other, and all that was started with it.
     tokio::select! {
+        biased;
         () = serving.run(receiver) => {}
         () = send(sender, frames) => {}
     }
@@ -74,9 +77,40 @@ struct Serving {
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     watches: Arc<Semaphore>,
-    /// Each gives the id of its request when it ends.
-    tasks: JoinSet<u64>,
-    running: BTreeMap<u64, AbortHandle>,
+    ends: mpsc::UnboundedSender<End>,
+    ended: mpsc::UnboundedReceiver<End>,
+    running: Running,
+}
+
+/// The tasks of requests by their ids. They end with the connection.
+#[derive(Default)]
+struct Running(BTreeMap<u64, JoinHandle<()>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.values().for_each(JoinHandle::abort);
+    }
+}
+
+/// A request's task has ended.
+struct End {
+    id: u64,
+    /// Not if it has panicked or was given up.
+    is_done: bool,
+}
+
+/// Tells the end of a task, whatever ends it.
+struct Ending {
+    id: u64,
+    is_done: bool,
+    ends: mpsc::UnboundedSender<End>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // Without a receiver the connection has ended.
+        let _ = self.ends.send(End { id: self.id, is_done: self.is_done });
+    }
 }
 
 impl Serving {
@@ -84,24 +118,24 @@ impl Serving {
         let mut heard = Instant::now();
         loop {
             let received = tokio::select! {
-                Some(ended) = self.tasks.join_next() => match ended {
-                    Ok(id) => {
-                        self.running.remove(&id);
-                        continue;
+                biased;
+                Some(End { id, is_done }) = self.ended.recv() => {
+                    // One that has panicked would be waited for for ever.
+                    if self.running.0.remove(&id).is_some() && !is_done {
+                        return;
                     }
-                    Err(error) if error.is_cancelled() => continue,
-                    // Its request would wait for ever.
-                    Err(_) => return,
-                },
-                received = timeout_at(heard + SILENCE_MAX, receiver.receive()) => received,
+                    continue;
+                }
+                received = receiver.receive() => received,
+                () = sleep_until(heard + SILENCE_MAX) => return,
             };
-            let Ok(Ok(Some(bytes))) = received else { return };
+            let Ok(Some(bytes)) = received else { return };
             let length = bytes.len();
             let Ok(frame) = ClientFrame::decode(bytes) else { return };
             match frame {
                 ClientFrame::Alive => {}
                 ClientFrame::Cancel(id) => {
-                    if let Some(task) = self.running.remove(&id) {
+                    if let Some(task) = self.running.0.remove(&id) {
                         task.abort();
                     }
                 }
@@ -120,7 +154,7 @@ impl Serving {
 
     /// Starts a request once there is room for it. None if it can't be one.
     async fn start(&mut self, id: u64, deadline: Instant, ask: Ask, length: usize) -> Option<()> {
-        if self.running.contains_key(&id) {
+        if self.running.0.contains_key(&id) {
             return None;
         }
         let place = if matches!(ask, Ask::Watch { .. }) {
@@ -136,14 +170,17 @@ impl Serving {
         let bytes = Arc::clone(&self.bytes).acquire_many_owned(weight).await.ok()?;
         let (node, backups) = (self.node.clone(), Arc::clone(&self.backups));
         let work = Work { node, backups, answers: self.answers.clone(), id, deadline };
-        let task = self.tasks.spawn(async move {
+        let ending = Ending { id, is_done: false, ends: self.ends.clone() };
+        let task = tokio::spawn(async move {
+            // Whole, so that it ends with the task.
+            let mut ending = ending;
             let last = work.run(ask).await;
             // Without a sender the connection has ended.
             let _ = work.give(last).await;
             drop((place, bytes));
-            id
+            ending.is_done = true;
         });
-        self.running.insert(id, task);
+        self.running.0.insert(id, task);
         Some(())
     }
 }
@@ -174,7 +211,7 @@ impl Work {
                 self.look(page).await
             }
             Ask::Watch { keyspace, prefix, after } => watch(self, &keyspace, &prefix, after).await,
-            Ask::Status => match timeout_at(self.deadline, self.node.status()).await {
+            Ask::Status => match timeout(self.remaining(), self.node.status()).await {
                 Ok(Some(status)) => Tell::Status(Box::new(status)),
                 Ok(None) => Tell::Failed(Failure::without_effect(FailureReason::Stopped)),
                 Err(_) => Tell::Failed(Failure::without_effect(FailureReason::Timeout)),

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::access::{self, Access};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::kv::{Action, Command, Reason, Refusal, Reply, SessionStamp};
+use crate::node::left;
 use crate::raft::{ClientSession, Failure};
 
 /// A client of a cluster, with the session under which it writes.
@@ -116,7 +117,7 @@ impl Session {
         }
         let nothing = |error: Error| error.with_outcome(Outcome::None);
         let late = || nothing(Error::timeout("the cluster opened no client session in time"));
-        let lock = tokio::time::timeout_at(deadline, self.opening.lock());
+        let lock = tokio::time::timeout(left(deadline), self.opening.lock());
         let _opening = lock.await.map_err(|_| late())?;
         if !self.state().numbers.needs_opening() {
             return Ok(());
@@ -218,10 +219,6 @@ impl fmt::Display for Operation {
         let SessionStamp { session, seq, .. } = self.0;
         write!(f, "{:016x}-{}-{seq}", session.epoch, session.index)
     }
-}
-
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 fn expired() -> Error {

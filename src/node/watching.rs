@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::protocol::Tell;
 use super::serve::Work;
@@ -17,6 +17,7 @@ use crate::entry::Version;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::kv::{RevisionChange, StateMachine};
+use crate::node::left;
 use crate::raft::{Failure, FailureReason};
 
 /// Tells the changes of a keyspace until the watch can't go on, and gives why.
@@ -67,7 +68,7 @@ pub(super) async fn watch(
         }
         let is_behind = told.revision < seen;
         let patience = if is_behind { PROGRESS_PERIOD } else { IDLE_PERIOD };
-        match timeout_at(told.at + patience, published.changed()).await {
+        match timeout(left(told.at + patience), published.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return stopped,
             Err(_) => {

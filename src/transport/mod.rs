@@ -32,7 +32,7 @@ mod sender;
 
 use std::time::Duration;
 
-use tokio::io::{ReadHalf, WriteHalf};
+use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 
 pub use error::TransportError;
@@ -108,10 +108,10 @@ async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, TransportEr
     }
 }
 
+type Halves = (ReadHalf<TcpStream>, WriteHalf<TcpStream>);
+
 /// Small frames are to go out when they are flushed, not when the system thinks fit.
-fn halves(
-    stream: TcpStream,
-) -> Result<(ReadHalf<TcpStream>, WriteHalf<TcpStream>), TransportError> {
+fn halves(stream: TcpStream) -> Result<Halves, TransportError> {
     stream.set_nodelay(true).map_err(|error| TransportError::broken(&error))?;
-    Ok(tokio::io::split(stream))
+    Ok(split(stream))
 }

@@ -6,12 +6,14 @@ use super::{Args, is_caught, job_of};
 use crate::runner::{self, Manner};
 use crate::scenario::Scenario;
 
-/// Runs this very command line again, built with mutants, in a target folder of its own.
-pub(super) fn run_again() -> ExitCode {
+/// Runs this very command line again, built with mutants, in a target folder of its own. The
+/// configuration is that of the build.
+pub(crate) fn run_again(target: &str, configuration: &[&str]) -> ExitCode {
     let arguments = std::env::args().skip(1);
     let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["run", "--quiet", "--release", "--package", "plimsoll-sim", "--features", "mutants"])
-        .args(["--target-dir", "target/mutants", "--"])
+        .args(configuration)
+        .args(["--target-dir", target, "--"])
         .args(arguments)
         .status();
     match status.map(|status| status.code()) {

@@ -385,10 +385,7 @@ impl Clients {
                 let call = &mut self.recorder.history.calls[attempt.call as usize];
                 call.label = Some(answers::label(machine, *index));
                 let outcome = answers::read(machine, keyspace, &call.request);
-                if context.hosts[usize::from(node)]
-                    .node()
-                    .is_some_and(|node| node.role() != raft::Role::Leader)
-                {
+                if !context.nodes.leads(node) {
                     context.coverage.mark(Mark::FollowerRead);
                 }
                 let ending = ending_of(&outcome);
@@ -640,10 +637,7 @@ impl Clients {
 }
 
 fn any_node(rng: &mut Rng, context: &Context<'_>) -> u8 {
-    let is_member = |host: &&crate::world::Host| host.is_up() || host.index() < 3;
-    let nodes: Vec<u8> =
-        context.hosts.iter().filter(is_member).map(crate::world::Host::index).collect();
-    rng.pick(&nodes)
+    rng.pick(&context.nodes.known())
 }
 
 fn ending_of(outcome: &Outcome) -> Ending {

@@ -219,7 +219,7 @@ pub(super) fn set_fault(disk: &mut MemDisk, fault: Fault) {
 
 /// Lets the power of a disk fail. The image decides what survives of what was not synced: nothing,
 /// everything, or each sector and name by chance.
-pub(super) fn crash_image(disk: &mut MemDisk, image: u64) {
+pub(crate) fn crash_image(disk: &mut MemDisk, image: u64) {
     let mut rng = Rng::new(image);
     let survive_per_million = rng.pick(&[0, 1_000_000, 500_000, 900_000]);
     disk.crash(|_: Fate<'_>| rng.chance(survive_per_million));

@@ -31,13 +31,14 @@ use plimsoll::clock::UnixMillis;
 use plimsoll::raft::{ClusterId, Identity, found};
 
 pub use clock::{HostClock, WALL_START_MS};
+pub(crate) use disk::crash_image;
 pub(crate) use events::{Ask, Event, Queue};
 pub(crate) use founding::number_of;
 pub(crate) use network::Letter;
 pub use network::{link, links_between};
 pub use node::{Host, host_of, raft_id};
 pub(crate) use workload::Order;
-pub use workload::{Context, Summary, Workload};
+pub use workload::{Context, Nodes, Summary, Workload};
 
 use crate::choices::{Choices, Schedule, Subject};
 use crate::coverage::Coverage;
@@ -266,7 +267,8 @@ impl World {
     fn tell(&mut self, what: impl FnOnce(&mut dyn Workload, &mut Context<'_>)) {
         let Self { workload, hosts, choices, coverage, orders, requests, plan, .. } = self;
         let now_us = self.now_us;
-        let mut context = Context { now_us, plan, hosts, choices, coverage, orders, requests };
+        let nodes = &*hosts;
+        let mut context = Context { now_us, plan, nodes, choices, coverage, orders, requests };
         what(workload.as_mut(), &mut context);
     }
 
@@ -354,7 +356,7 @@ impl World {
 }
 
 /// What a panic said.
-fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+pub(crate) fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".into())
 }

@@ -5,7 +5,8 @@
 //! does, and draws what is random from the choices of the run, by subject.
 
 use plimsoll::check::history::Label;
-use plimsoll::raft::{Applied, Progress, Request, RequestId, Response};
+use plimsoll::kv::StateMachine;
+use plimsoll::raft::{Applied, Node, Progress, Request, RequestId, Response, Role};
 
 use super::node::Host;
 use crate::choices::Choices;
@@ -69,6 +70,36 @@ pub struct Summary {
     pub definite: u64,
 }
 
+/// The nodes, as whoever uses them sees them.
+pub trait Nodes {
+    /// Those that a client would try.
+    fn known(&self) -> Vec<u8>;
+
+    /// The machine of a node that runs.
+    fn machine(&self, node: u8) -> Option<&StateMachine>;
+
+    /// Whether a node takes itself for the leader.
+    fn leads(&self, node: u8) -> bool;
+}
+
+impl Nodes for Vec<Host> {
+    fn known(&self) -> Vec<u8> {
+        let is_known = |host: &&Host| host.is_up() || host.index() < FIRST_MEMBERS;
+        self.iter().filter(is_known).map(Host::index).collect()
+    }
+
+    fn machine(&self, node: u8) -> Option<&StateMachine> {
+        self[usize::from(node)].node().map(Node::machine)
+    }
+
+    fn leads(&self, node: u8) -> bool {
+        self[usize::from(node)].node().is_some_and(|node| node.role() == Role::Leader)
+    }
+}
+
+/// Nodes that clients try also when they are down.
+const FIRST_MEMBERS: u8 = 3;
+
 /// What a workload sees and can do.
 pub struct Context<'a> {
     /// True time.
@@ -76,7 +107,7 @@ pub struct Context<'a> {
     /// The plan of the run.
     pub plan: &'a Plan,
     /// The nodes.
-    pub hosts: &'a [Host],
+    pub nodes: &'a dyn Nodes,
     /// The choices of the run.
     pub choices: &'a mut Choices,
     /// What the run has reached.
@@ -108,7 +139,7 @@ impl Context<'_> {
 
     /// The machine of a node that runs.
     #[must_use]
-    pub fn machine(&self, node: u8) -> Option<&plimsoll::kv::StateMachine> {
-        self.hosts[usize::from(node)].node().map(plimsoll::raft::Node::machine)
+    pub fn machine(&self, node: u8) -> Option<&StateMachine> {
+        self.nodes.machine(node)
     }
 }

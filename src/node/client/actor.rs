@@ -193,6 +193,7 @@ impl Actor {
         loop {
             let due = self.next_due();
             tokio::select! {
+                biased;
                 output = &mut future => return Ok(output),
                 call = self.calls.recv() => match call {
                     Some(call) => self.take(call),
@@ -218,6 +219,7 @@ impl Actor {
             }
             let due = self.next_due();
             let verdict = tokio::select! {
+                biased;
                 received = receiver.receive() => {
                     heard = Instant::now();
                     match received {

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{ALIVE_PERIOD, Attempts, CONNECT_TIME, ClientOptions, deadline_after, unexpected};
 use crate::error::{Error, Result};
+use crate::node::left;
 use crate::node::protocol::{Ask, ClientFrame, NodeFrame, Tell};
 use crate::transport::{Connection, TransportError, connect};
 
@@ -48,6 +49,7 @@ impl Backup {
         while !self.is_done {
             let Connection { sender, receiver, .. } = &mut self.connection;
             let received = tokio::select! {
+                biased;
                 received = receiver.receive() => received.map_err(|error| broken(&error))?,
                 flushed = sender.flush(), if sender.buffered() > 0 => {
                     flushed.map_err(|error| broken(&error))?;
@@ -105,7 +107,7 @@ async fn reach(options: &ClientOptions, deadline: Instant) -> Result<Connection>
     }
     for address in options.addresses.iter().cycle() {
         let attempt = connect(address, &options.secret, &greeting, CONNECT_TIME);
-        let error = match timeout_at(deadline, attempt).await {
+        let error = match timeout(left(deadline), attempt).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error,
             Err(_) => break,
@@ -114,7 +116,7 @@ async fn reach(options: &ClientOptions, deadline: Instant) -> Result<Connection>
             Err(why) => return Err(Error::unavailable(why)),
             Ok(None) => {}
             Ok(Some(wait)) => {
-                if timeout_at(deadline, sleep(wait)).await.is_err() {
+                if timeout(left(deadline), sleep(wait)).await.is_err() {
                     break;
                 }
             }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::handle::NodeStatus;
 use super::protocol::{Applied, Ask, Tell, refusal};
@@ -32,6 +32,7 @@ use crate::error::{Error, Outcome, Result};
 use crate::keyspace::Keyspace;
 use crate::kv::{Command, MachinePage, QualifiedKey, Record};
 use crate::limits::{CLIENT_REQUESTS_MAX, CLIENT_TIMEOUT_MS_MAX, KEY_BYTES_MAX};
+use crate::node::left;
 use crate::raft::{Failure, FailureReason, MemberChange, RaftId};
 use crate::transport::{Greeting, Role, Secret, TransportError};
 
@@ -221,7 +222,8 @@ impl Client {
     /// Asks for what has one answer.
     async fn ask(&self, ask: Ask, timeout: Duration) -> Ended {
         let deadline = deadline_after(timeout);
-        let Ok(Ok(_place)) = timeout_at(deadline, self.0.places.acquire()).await else {
+        let Ok(Ok(_place)) = tokio::time::timeout(left(deadline), self.0.places.acquire()).await
+        else {
             return Ended::without_effect(FailureReason::Timeout);
         };
         let (answer, answered) = oneshot::channel();

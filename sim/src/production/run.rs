@@ -1,0 +1,329 @@
+//! One seed, from the founding of its cluster to the verdict.
+//!
+//! The run's own task takes one slot of time after the other: it looks who leads, ends the faults that
+//! are over, draws new ones, and starts what is down. In the end everything is healed; then there must
+//! be a leader, everything that was pending must be resolved, all nodes must hold the same, and the
+//! history must be linearizable.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use madsim::Config;
+use madsim::runtime::{Handle, Runtime};
+use madsim::time::{sleep, timeout};
+use plimsoll::node::{MemberStatus, NodeStatus, Phase};
+use plimsoll::raft::Role;
+
+use super::faults::{Kind, Swarm};
+use super::hosts::{Host, State};
+use super::stage::{Shared, now, now_us};
+use super::wires::{RELAY, Wires};
+use crate::faults::Rates;
+use crate::invariants::{
+    CONVERGED_AFTER_HEALING, LEADER_AFTER_HEALING, RESOLVED_AFTER_HEALING, Violation,
+};
+use crate::rng::Rng;
+use crate::scenario::{Plan, Scenario};
+use crate::world::{Summary, Workload};
+
+mod inject;
+
+/// What came of a run.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub result: Result<Summary, Violation>,
+    /// Covers all that happened.
+    pub hash: u64,
+    pub simulated: Duration,
+    pub wall: Duration,
+    pub faults: BTreeMap<Kind, u64>,
+    pub newest: Vec<String>,
+    pub overview: Vec<String>,
+}
+
+impl Report {
+    /// Of a run that broke off.
+    pub fn broken(violation: Violation) -> Self {
+        Self {
+            result: Err(violation),
+            hash: 0,
+            simulated: Duration::ZERO,
+            wall: Duration::ZERO,
+            faults: BTreeMap::new(),
+            newest: Vec::new(),
+            overview: Vec::new(),
+        }
+    }
+}
+
+/// Runs a seed in this thread, which must be a fresh one.
+pub(super) fn run(seed: u64, is_printed: bool) -> Report {
+    let start = Instant::now();
+    let plan = plan_of(seed);
+    let mut config = Config::default();
+    // Every message takes two hops.
+    config.net.send_latency =
+        Duration::from_micros(plan.link_us_min)..Duration::from_micros(plan.link_us_max);
+    let runtime = Runtime::with_seed_and_config(seed, config);
+    let mut report = runtime.block_on(async move {
+        let mut run = Run::new(plan, seed, is_printed);
+        let result = run.play().await;
+        let overview = run.overview().await;
+        run.report(result, overview)
+    });
+    report.wall = start.elapsed();
+    report
+}
+
+fn plan_of(seed: u64) -> Plan {
+    let scenario = Scenario::custom("production", "the production node", Rates::none());
+    let mut plan = scenario.plan(seed, None);
+    let mut rng = Rng::of(seed, PLAN);
+    plan.nodes = rng.pick(&[3, 3, 3, 5]);
+    plan.spares = 0;
+    // Less at once than where no connection costs anything.
+    plan.burst_max = 6;
+    plan
+}
+
+/// A run.
+struct Run {
+    shared: Shared,
+    wires: Wires,
+    swarm: Swarm,
+    rng: Rng,
+    /// What ends, or begins again, and when.
+    later: BTreeMap<(u64, u64), Later>,
+    laters: u64,
+    /// Directed links that are held, once for each partition.
+    held: Vec<u64>,
+    /// The host whose clock may be off.
+    clock_at: u8,
+}
+
+/// What happens later by itself.
+#[derive(Clone, Copy, Debug)]
+enum Later {
+    Start(u8),
+    Kill(u8, u64),
+    Resume(u8),
+    Release(u64),
+    Unclog(u8),
+    Quicken(u8),
+}
+
+impl Run {
+    fn new(plan: Plan, seed: u64, is_printed: bool) -> Self {
+        let mut rng = Rng::of(seed, FAULTS);
+        let places = u8::try_from(plan.nodes).expect("few nodes");
+        let half_ms = i64::try_from(plan.clock_bound_ms / 2).expect("a small bound");
+        let offset =
+            |rng: &mut Rng| i64::try_from(rng.below(1_000)).expect("small") * half_ms / 1_000;
+        let hosts = (0..places).map(|place| Host::new(place, offset(&mut rng))).collect();
+        let clients_at = Handle::current().create_node().name("clients").build().id();
+        let relay = Handle::current().create_node().name("relay").ip(RELAY).build();
+        let wires = Wires::default();
+        for place in 0..places {
+            drop(relay.spawn(wires.clone().relay(place)));
+        }
+        let clock_at = u8::try_from(rng.below(u64::from(places))).expect("few nodes");
+        Self {
+            shared: Shared::new(plan, hosts, clients_at, is_printed),
+            wires,
+            swarm: Swarm::drawn(&mut rng),
+            rng,
+            later: BTreeMap::new(),
+            laters: 0,
+            held: Vec::new(),
+            clock_at,
+        }
+    }
+
+    async fn play(&mut self) -> Result<Summary, Violation> {
+        for place in self.places() {
+            self.later(u64::from(place) * 7, Later::Start(place));
+        }
+        self.shared.tell(|clients, context| clients.start(context));
+        let duration = Duration::from_millis(self.shared.lock().plan.duration_ms);
+        while now() < duration {
+            self.slot().await?;
+            self.inject().await;
+        }
+        self.heal();
+        self.expect_leader().await?;
+        self.expect_resolved().await?;
+        self.expect_equal().await?;
+        self.shared.lock().clients.finish()
+    }
+
+    /// Lets a slot of time pass.
+    async fn slot(&mut self) -> Result<(), Violation> {
+        sleep(SLOT).await;
+        self.shared.lock().check()?;
+        self.bury();
+        while let Some(entry) = self.later.first_entry()
+            && entry.key().0 <= now_us()
+        {
+            let later = entry.remove();
+            self.end(later);
+        }
+        self.look().await;
+        Ok(())
+    }
+
+    /// Processes whose node has ended are killed, and started again after a while.
+    fn bury(&mut self) {
+        for place in self.places() {
+            let state = self.shared.lock().hosts[usize::from(place)].state;
+            if matches!(state, State::Ended | State::Closed) {
+                // Who was closed has lost nothing, whatever happens then.
+                let image = (state == State::Ended).then(|| self.rng.next());
+                self.shared.kill(place, image);
+                let down_ms = self.rng.between(100, 2_000);
+                self.later(down_ms, Later::Start(place));
+            }
+        }
+    }
+
+    /// Looks who leads.
+    async fn look(&mut self) {
+        let mut leader: Option<(u64, u8)> = None;
+        for place in self.places() {
+            if let Some(status) = self.status(place).await
+                && status.raft.role == Role::Leader
+                && leader.is_none_or(|(term, _)| status.raft.term > term)
+            {
+                leader = Some((status.raft.term, place));
+            }
+        }
+        self.shared.lock().leader = leader.map(|(_, place)| place);
+    }
+
+    /// What a node at work tells of itself.
+    async fn status(&self, place: u8) -> Option<MemberStatus> {
+        let handle = {
+            let stage = self.shared.lock();
+            let host = &stage.hosts[usize::from(place)];
+            host.handle.clone().filter(|_| host.is_at_work())?
+        };
+        match timeout(STATUS_TIME, handle.status()).await {
+            Ok(Some(NodeStatus { phase: Phase::Member(status), .. })) => Some(*status),
+            _ => None,
+        }
+    }
+
+    async fn expect_leader(&mut self) -> Result<(), Violation> {
+        let election = Duration::from_micros(self.shared.lock().plan.election_us());
+        let end = now() + election * LEADER_ELECTIONS;
+        while now() < end {
+            self.slot().await?;
+        }
+        if self.leader_of_all().await.is_none() {
+            return Err(LEADER_AFTER_HEALING.broken(self.overview().await.join("\n")));
+        }
+        Ok(())
+    }
+
+    /// The leader that all nodes follow.
+    async fn leader_of_all(&self) -> Option<MemberStatus> {
+        let mut leader = None;
+        let mut followed = std::collections::BTreeSet::new();
+        for place in self.places() {
+            let status = self.status(place).await?;
+            followed.insert(status.raft.leader?);
+            if status.raft.role == Role::Leader {
+                leader = Some(status);
+            }
+        }
+        leader.filter(|leader| followed.iter().eq([&leader.raft.id]))
+    }
+
+    async fn expect_resolved(&mut self) -> Result<(), Violation> {
+        let patience = Duration::from_millis(self.shared.lock().plan.patience_ms);
+        let end = now() + patience * 3 + RESOLVE_TIME;
+        while self.shared.lock().clients.pending() > 0 {
+            self.slot().await?;
+            if now() > end {
+                let pending = self.shared.lock().clients.pending();
+                let overview = self.overview().await.join("\n");
+                let what = format!("{pending} operations are pending\n{overview}");
+                return Err(RESOLVED_AFTER_HEALING.broken(what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until all nodes are voters and hold the same at the same index.
+    async fn expect_equal(&mut self) -> Result<(), Violation> {
+        let end = now() + SETTLE_TIME;
+        loop {
+            self.slot().await?;
+            let mut seen = Vec::new();
+            for place in self.places() {
+                let status = self.status(place).await;
+                seen.extend(status.map(|it| (it.raft.applied, it.digest, it.raft.voters)));
+            }
+            let count = self.places().count();
+            let is_whole = seen.first().is_some_and(|(.., voters)| voters.len() == count);
+            if seen.len() == count && is_whole && seen.iter().all(|it| *it == seen[0]) {
+                let (applied, digest, _) = &seen[0];
+                let mut stage = self.shared.lock();
+                stage.record.note(None, format_args!("all hold {digest} at {applied}"));
+                return Ok(());
+            }
+            if now() > end {
+                return Err(CONVERGED_AFTER_HEALING.broken(self.overview().await.join("\n")));
+            }
+        }
+    }
+
+    /// All nodes in a line each.
+    async fn overview(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for place in self.places() {
+            let line = match self.status(place).await {
+                Some(status) => format!("{:?}, digest {}", status.raft, status.digest),
+                None => {
+                    format!("{:?}, no status", self.shared.lock().hosts[usize::from(place)].state)
+                }
+            };
+            lines.push(format!("node {place}: {line}"));
+        }
+        lines
+    }
+
+    fn report(&self, result: Result<Summary, Violation>, overview: Vec<String>) -> Report {
+        let stage = self.shared.lock();
+        Report {
+            result,
+            hash: stage.record.hash(),
+            simulated: now(),
+            wall: Duration::ZERO,
+            faults: stage.faults.clone(),
+            newest: stage.record.newest(),
+            overview,
+        }
+    }
+
+    fn places(&self) -> std::ops::Range<u8> {
+        0..u8::try_from(self.shared.lock().hosts.len()).expect("few nodes")
+    }
+
+    fn later(&mut self, in_ms: u64, later: Later) {
+        self.laters += 1;
+        self.later.insert((now_us() + in_ms * 1_000, self.laters), later);
+    }
+}
+
+/// How often faults may begin.
+const SLOT: Duration = Duration::from_millis(100);
+/// How long a node that works may take to tell its status.
+const STATUS_TIME: Duration = Duration::from_millis(50);
+/// Election timeouts within which there is a leader.
+const LEADER_ELECTIONS: u32 = 10;
+const RESOLVE_TIME: Duration = Duration::from_secs(5);
+/// How long nodes may take to be equal: entries expire, and clocks differ.
+const SETTLE_TIME: Duration = Duration::from_secs(30);
+
+const PLAN: u64 = 0x6d61_6473;
+const FAULTS: u64 = 0x6661_756c;
