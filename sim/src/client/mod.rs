@@ -296,9 +296,11 @@ impl Clients {
         let subject = Subject::Operation { client: attempt.client, n: token + AGAIN };
         let mut rng = context.choices.natural(subject);
         // In the end nobody asks a node that was removed: it has nobody to ask.
-        let members = context.hosts.iter().filter(|host| host.is_wanted);
-        let members: Vec<u8> = members.map(crate::world::Host::index).collect();
-        let node = if self.is_healed { rng.pick(&members) } else { any_node(&mut rng, context) };
+        let node = if self.is_healed {
+            rng.pick(&context.nodes.members())
+        } else {
+            any_node(&mut rng, context)
+        };
         if attempt.stamp.is_some() {
             context.coverage.mark(Mark::SentAgain);
         }

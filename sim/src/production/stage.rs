@@ -241,6 +241,10 @@ impl Nodes for Seen<'_> {
         self.hosts.iter().map(|host| host.place).collect()
     }
 
+    fn members(&self) -> Vec<u8> {
+        self.known()
+    }
+
     fn machine(&self, node: u8) -> Option<&StateMachine> {
         Some(&self.hosts[usize::from(node)].machine)
     }

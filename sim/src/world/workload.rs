@@ -75,6 +75,9 @@ pub trait Nodes {
     /// Those that a client would try.
     fn known(&self) -> Vec<u8>;
 
+    /// Those that are to be members.
+    fn members(&self) -> Vec<u8>;
+
     /// The machine of a node that runs.
     fn machine(&self, node: u8) -> Option<&StateMachine>;
 
@@ -86,6 +89,10 @@ impl Nodes for Vec<Host> {
     fn known(&self) -> Vec<u8> {
         let is_known = |host: &&Host| host.is_up() || host.index() < FIRST_MEMBERS;
         self.iter().filter(is_known).map(Host::index).collect()
+    }
+
+    fn members(&self) -> Vec<u8> {
+        self.iter().filter(|host| host.is_wanted).map(Host::index).collect()
     }
 
     fn machine(&self, node: u8) -> Option<&StateMachine> {
