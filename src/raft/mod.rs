@@ -71,7 +71,9 @@ pub use request::{
     Answer, Applied, Failure, FailureReason, MemberChange, Origin, Request, RequestId, Response,
 };
 pub use state::found;
+#[cfg(feature = "node")]
 pub(crate) use state::{read_member, write_member};
+#[cfg(feature = "node")]
 pub(crate) use wire::{read_change, write_change};
 
 /// The name of a data directory in its cluster: random, never 0, never used again.

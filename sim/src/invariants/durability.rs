@@ -1,5 +1,7 @@
 //! What a node must not forget, and must not say before it can't be forgotten.
 
+use std::collections::BTreeMap;
+
 use plimsoll::raft::{Body, Envelope, RaftId};
 use plimsoll::storage::{Batch, Recovered, SnapshotMeta};
 
@@ -28,10 +30,28 @@ pub(crate) struct Durable {
     pub term: u64,
     pub vote: u64,
     pub last_index: u64,
-    /// The last index that a step had which was synced together with a later one that cut the log: as
-    /// if it had been durable a moment before.
-    pub passed: u64,
     pub snapshot: u64,
+}
+
+/// The last index that leaders have brought to a node, by their terms.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Brought(BTreeMap<u64, u64>);
+
+impl Brought {
+    /// A message comes to the node.
+    pub fn note(&mut self, envelope: &Envelope) {
+        let Body::Raft(message) = &envelope.body else { return };
+        if envelope.body.kind() != "append" {
+            return;
+        }
+        let last = message.index + message.entries.len() as u64;
+        let known = self.0.entry(message.term).or_default();
+        *known = last.max(*known);
+    }
+
+    fn up_to(&self, term: u64) -> u64 {
+        self.0.get(&term).copied().unwrap_or(0)
+    }
 }
 
 impl Durable {
@@ -42,13 +62,12 @@ impl Durable {
             term: recovered.hard_state.term,
             vote: recovered.hard_state.vote,
             last_index: recovered.entries.last().map_or(snapshot, |entry| entry.index),
-            passed: 0,
             snapshot,
         }
     }
 
-    /// A batch was synced, whose steps had entries up to an index.
-    pub fn synced(&mut self, batch: &Batch, up_to: u64) {
+    /// A batch was synced.
+    pub fn synced(&mut self, batch: &Batch) {
         if let Some(hard_state) = batch.hard_state {
             (self.term, self.vote) = (hard_state.term, hard_state.vote);
         }
@@ -58,7 +77,6 @@ impl Durable {
         if let Some(last) = batch.entries.last() {
             self.last_index = last.index;
         }
-        self.passed = up_to;
     }
 
     /// A snapshot was saved.
@@ -87,7 +105,7 @@ impl Durable {
     }
 
     /// A message leaves the node.
-    pub fn check_said(&self, envelope: &Envelope) -> Result<(), Violation> {
+    pub fn check_said(&self, envelope: &Envelope, brought: &Brought) -> Result<(), Violation> {
         let Body::Raft(message) = &envelope.body else { return Ok(()) };
         let kind = envelope.body.kind();
         let wrong = |what: String| {
@@ -107,7 +125,13 @@ impl Durable {
                 }
                 wrong(format!("its vote in term {}", message.term))
             }
-            "append-response" if message.term < self.term && message.index <= self.passed => Ok(()),
+            // What came in an earlier term may have given way to a later one before the disk took it. Who
+            // elected the later leader did not have it, so that by this answer it can't be committed.
+            "append-response"
+                if message.term < self.term && message.index <= brought.up_to(message.term) =>
+            {
+                Ok(())
+            }
             "append-response" if !message.reject && message.index > self.last_index => {
                 wrong(format!("it has index {}", message.index))
             }

@@ -19,7 +19,7 @@ use plimsoll::raft::Node;
 
 use crate::world::World;
 
-pub(crate) use durability::{Durable, damage_was_opened, does_not_open};
+pub(crate) use durability::{Brought, Durable, damage_was_opened, does_not_open};
 pub(crate) use expiry::{Expiry, Moment};
 pub(crate) use founding::{FOUNDED_AFTER_HEALING, Foundings};
 pub(crate) use machine::{Machines, check_recomputed};

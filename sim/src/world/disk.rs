@@ -44,7 +44,7 @@ impl World {
             std::mem::replace(&mut self.hosts[usize::from(index)].driver.has_written, true);
         let fault = self.disk_fault(index, subject, if has_written { 1 } else { FIRST_FAULTS });
         let host = &mut self.hosts[usize::from(index)];
-        let Some((persist, up_to)) = take_group(&mut host.driver.waiting) else {
+        let Some(persist) = take_group(&mut host.driver.waiting) else {
             host.driver.is_busy = false;
             return Ok(());
         };
@@ -62,7 +62,7 @@ impl World {
             return self.storage_failed(index, &why, fault);
         }
         let last = batch.entries.last().map_or(0, |entry| entry.index);
-        host.driver.unsynced = Some(Unsynced { number, batch, up_to, fault });
+        host.driver.unsynced = Some(Unsynced { number, batch, fault });
         let slow_us = host.slow_us;
         let wait_us = self.natural_disk_us(subject) + slow_us;
         self.queue.push(self.now_us + wait_us, Event::DiskSync { host: index, life });
@@ -83,10 +83,10 @@ impl World {
             return self.storage_failed(index, &why, fault);
         }
         host.driver.is_busy = false;
-        let Some(Unsynced { number, batch, up_to, .. }) = host.driver.unsynced.take() else {
+        let Some(Unsynced { number, batch, .. }) = host.driver.unsynced.take() else {
             return Ok(());
         };
-        host.durable.synced(&batch, up_to);
+        host.durable.synced(&batch);
         while let Some((_, entries)) = host.driver.entries.pop_front_if(|(n, _)| *n <= number) {
             self.checker.raft.check_entries(&entries)?;
         }
@@ -176,20 +176,16 @@ impl World {
     }
 }
 
-/// The steps at the front that make one batch, and the last index of all of them.
-fn take_group(waiting: &mut VecDeque<Persist>) -> Option<(Persist, u64)> {
+/// The steps at the front that make one batch.
+fn take_group(waiting: &mut VecDeque<Persist>) -> Option<Persist> {
     let mut group = waiting.pop_front()?;
-    let last_of = |step: &Persist| step.batch.entries.last().map_or(0, |entry| entry.index);
-    let mut up_to = last_of(&group);
     while let Some(next) = waiting.pop_front() {
-        let last = last_of(&next);
         if let Some(next) = group.join(next) {
             waiting.push_front(next);
             break;
         }
-        up_to = up_to.max(last);
     }
-    Some((group, up_to))
+    Some(group)
 }
 
 /// A fault of one step of a disk.

@@ -18,7 +18,7 @@ use crate::choices::Subject;
 use crate::coverage::Mark;
 use crate::faults::{Fault, FaultKind};
 use crate::invariants::{
-    NODE_LIVES, OPERATION_ENDS, READS_SERVED, SeenOfNode, Violation, damage_was_opened,
+    Brought, NODE_LIVES, OPERATION_ENDS, READS_SERVED, SeenOfNode, Violation, damage_was_opened,
     does_not_open,
 };
 use crate::rng::mix;
@@ -188,12 +188,13 @@ impl World {
         let now = crate::invariants::Durable::recovered(&found);
         if let Some(batch) = unsynced {
             let mut whole = durable;
-            whole.synced(batch, 0);
+            whole.synced(batch);
             let has_survived = now.last_index == whole.last_index && now.term == whole.term;
             let mark = if has_survived { Mark::UnsyncedSurvived } else { Mark::UnsyncedLost };
             self.coverage.mark(mark);
         }
         self.hosts[usize::from(index)].durable = now;
+        self.hosts[usize::from(index)].brought = Brought::default();
         Ok(())
     }
 
@@ -281,6 +282,7 @@ impl World {
             Letter::Hello { hello, .. } => self.take_hello(to, *hello),
             Letter::Member(envelope) => {
                 self.mark_message(&envelope);
+                self.hosts[usize::from(to)].brought.note(&envelope);
                 self.feed(to, |node, now| node.handle_message(*envelope, now))
             }
         }
@@ -341,7 +343,8 @@ impl World {
             self.take_persist(index, persist);
         }
         while let Some(envelope) = self.poll(index, Node::poll_transmit) {
-            self.hosts[place].durable.check_said(&envelope)?;
+            let host = &self.hosts[place];
+            host.durable.check_said(&envelope, &host.brought)?;
             self.send(index, Letter::Member(Box::new(envelope)));
         }
         while let Some(progress) = self.poll(index, Node::poll_progress) {

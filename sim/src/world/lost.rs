@@ -119,7 +119,7 @@ impl World {
         written.map_err(|why| fail(&why))?;
         host.disk = Some(storage.into_disk());
         host.durable = Durable::default();
-        host.durable.synced(&recovery.batch, 0);
+        host.durable.synced(&recovery.batch);
         host.durable.saved(*meta);
         host.seen = SeenOfNode::default();
         Ok(meta.index)

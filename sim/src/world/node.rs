@@ -14,7 +14,7 @@ use super::clock::HostClock;
 use super::events::Event;
 use super::founding::Founder;
 use crate::faults::Fault;
-use crate::invariants::{Durable, EntrySeen, SeenOfNode};
+use crate::invariants::{Brought, Durable, EntrySeen, SeenOfNode};
 
 /// A node and its computer.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub struct Host {
     /// Requests that are not answered.
     pub(crate) pending: BTreeMap<RequestId, Asked>,
     pub(crate) durable: Durable,
+    /// What leaders have brought in this life.
+    pub(crate) brought: Brought,
     pub(crate) seen: SeenOfNode,
     /// When it became a leader.
     pub(crate) led_since_us: u64,
@@ -90,8 +92,6 @@ pub(crate) struct Driver {
 pub(crate) struct Unsynced {
     pub number: u64,
     pub batch: Batch,
-    /// The last index of all its steps: a later step may have cut what an earlier one had.
-    pub up_to: u64,
     /// What its disk was told to do wrong.
     pub fault: Option<Fault>,
 }
@@ -119,6 +119,7 @@ impl Host {
             led_at_pause: false,
             pending: BTreeMap::new(),
             durable: Durable::default(),
+            brought: Brought::default(),
             seen: SeenOfNode::default(),
             led_since_us: 0,
             is_wanted: false,
