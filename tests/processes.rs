@@ -315,6 +315,16 @@ fn the_command_line_serves_a_cluster() {
     let (is_done, text) = processes.cli(&["put", "deployments", "web", "v2", "--if-absent"]);
     assert!(!is_done && text.contains("AlreadyExists"), "{text}");
     assert_eq!(processes.cli(&["get", "deployments", "web"]), (true, "v1\n".to_owned()));
+    let version = text.split("version: ").last().unwrap().split_whitespace().next().unwrap();
+    let after = version.replace(|c: char| c == '"', "");
+    assert!(processes.cli(&["set", "deployments", "web2", "v"]).0);
+    assert!(processes.cli(&["delete", "deployments", "web2"]).0);
+    let (is_done, text) =
+        processes.cli(&["watch", "deployments", "--after", &after, "--count", "2"]);
+    assert!(
+        is_done && text.contains("put\tweb2\t\"v\"") && text.contains("delete\tweb2"),
+        "{text}"
+    );
     let (is_done, text) = processes.cli(&["status"]);
     assert!(is_done && text.contains("leader") && text.contains("follower"), "{text}");
     let leader = processes.leader().unwrap();

@@ -47,6 +47,8 @@ pub enum Command {
     Delete(DeleteArgs),
     /// List entries in key order
     List(ListArgs),
+    /// Print every change of a store as it happens
+    Watch(WatchArgs),
     /// Copy the entries of a store or a namespace to another
     #[command(after_help = COPY_EXAMPLES)]
     Copy(CopyArgs),
@@ -298,6 +300,26 @@ pub struct ListArgs {
     /// Most entries on the page; 0 means 100, at most 1000; in a namespace of KV 1000 and 10000
     #[arg(long, default_value_t = 0, value_name = "N", allow_hyphen_values = true)]
     pub limit: usize,
+}
+
+/// `plimsoll watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    #[command(flatten)]
+    pub format: FormatArgs,
+    /// The store's id, such as app:deployments
+    pub store: String,
+    /// Only keys that start with this, taken literally
+    #[arg(long, default_value = "")]
+    pub prefix: String,
+    /// Only changes after this version; without it those from now on
+    #[arg(long, value_name = "VERSION")]
+    pub after: Option<String>,
+    /// End after so many revisions
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
 }
 
 /// `plimsoll copy`.

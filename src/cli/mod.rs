@@ -126,6 +126,7 @@ async fn execute(command: Command) -> Exit {
         Command::Has(args) => verbs::has(args).await,
         Command::Delete(args) => verbs::delete(args).await,
         Command::List(args) => verbs::list(args).await,
+        Command::Watch(args) => verbs::watch(args).await,
         Command::Copy(args) => copy::copy(args).await,
         Command::Info(args) => verbs::info(args).await,
     };

@@ -6,7 +6,7 @@ use anstream::eprintln;
 
 use super::Exit;
 use super::args::FormatArgs;
-use crate::entry::{Entry, Page};
+use crate::entry::{Change, Entry, Event, Page};
 use crate::error::Error;
 use crate::namespaces::{self, Record, Row};
 use crate::registry::Config;
@@ -61,6 +61,29 @@ pub fn page(page: &Page, format: &FormatArgs) {
     }
     if page.has_more {
         eprintln!("more: --after '{}'", page.cursor);
+    }
+}
+
+/// Prints a change: a line with version, kind, key and value for each event.
+pub fn change(change: &Change, format: &FormatArgs) {
+    let revision = change.revision;
+    if format.json {
+        let event = |event: &Event| {
+            let (kind, key) = (event.kind.as_str(), json(&event.key.as_str().into()));
+            match &event.entry {
+                Some(entry) => {
+                    format!(r#"{{"type":"{kind}","key":{key},"entry":{}}}"#, entry_json(entry))
+                }
+                None => format!(r#"{{"type":"{kind}","key":{key}}}"#),
+            }
+        };
+        let events: Vec<_> = change.events.iter().map(event).collect();
+        say!(r#"{{"revision":"{revision}","events":[{}]}}"#, events.join(","));
+        return;
+    }
+    for event in &change.events {
+        let value = event.entry.as_ref().map(|entry| format!("\t{}", json(&entry.value)));
+        say!("{revision}\t{}\t{}{}", event.kind.as_str(), event.key, value.unwrap_or_default());
     }
 }
 

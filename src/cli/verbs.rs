@@ -4,6 +4,7 @@ use std::io::Read as _;
 
 use super::args::{
     ConfigArgs, DeleteArgs, FormatArgs, InfoArgs, KeyArgs, ListArgs, PutArgs, SetArgs, ValueArgs,
+    WatchArgs,
 };
 use super::{CLUSTER, Exit, kv, open_for, output};
 use crate::entry::{Condition, ListQuery, PutOptions, Ttl, Version};
@@ -11,7 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::limits::VALUE_BYTES_MAX;
 use crate::registry::Plimsoll;
 use crate::sql::payload;
-use crate::store::{Backend, StoreHandle};
+use crate::store::{Backend, StoreHandle, WatchQuery};
 use crate::value::Value;
 
 pub(super) type Answer = Result<Exit, Error>;
@@ -162,6 +163,31 @@ pub async fn list(args: ListArgs) -> Answer {
     let page = session.store.list(&query).await?;
     session.close().await;
     output::page(&page, &args.format);
+    Ok(Exit::Done)
+}
+
+/// `plimsoll watch`.
+pub async fn watch(args: WatchArgs) -> Answer {
+    if kv::namespace_of(&args.store).is_some() {
+        return Err(Error::invalid("watch is about stores; a namespace of KV can't be watched"));
+    }
+    let after = args.after.as_deref().map(Version::parse).transpose()?;
+    let session = Session::open(&args.config, &args.store).await?;
+    let query = WatchQuery { prefix: args.prefix.into_bytes(), after };
+    let mut watch = session.store.watch(&query).await?;
+    output::progress("watching; Ctrl-C ends it");
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let next = tokio::select! {
+            next = watch.next(None) => next?,
+            // Without signals it is ended by killing it.
+            Ok(()) = tokio::signal::ctrl_c() => None,
+        };
+        let Some(change) = next else { break };
+        output::change(&change, &args.format);
+        left -= 1;
+    }
+    session.close().await;
     Ok(Exit::Done)
 }
 
