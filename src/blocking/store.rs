@@ -5,8 +5,8 @@ use std::fmt;
 use super::Watch;
 use super::runtime::Runtime;
 use crate::entry::{Entry, ListQuery, Operation, OperationResult, Page, PutOptions, Ttl, Version};
-use crate::error::Result;
-use crate::store::{Backend, Info, StoreHandle, WatchQuery};
+use crate::error::{Error, Result};
+use crate::store::{Backend, Info, Resolved, StoreHandle, WatchQuery};
 use crate::value::Value;
 
 /// A handle on a store. Clones share the release.
@@ -141,6 +141,15 @@ impl Store {
     #[track_caller]
     pub fn transact(&self, operations: &[Operation]) -> Result<Vec<OperationResult>> {
         self.wait(self.handle.transact(operations))
+    }
+
+    /// Asks again what became of a write of unknown outcome.
+    ///
+    /// # Errors
+    /// As [`StoreHandle::resolve`].
+    #[track_caller]
+    pub fn resolve(&self, error: &Error) -> Result<Resolved> {
+        self.wait(self.handle.resolve(error))
     }
 
     /// A stream of the changes of keys that may be read.

@@ -266,7 +266,14 @@ mod tests {
     async fn stores_and_modules_are_completed_within_their_calls() {
         let completer = completer("").await;
         for (line, words) in [
-            (r#"store.get("|"#, &[r#"store.get("app:cache")"#, r#"store.get("app:records")"#][..]),
+            (
+                r#"store.get("|"#,
+                &[
+                    r#"store.get("app:cache")"#,
+                    r#"store.get("app:deployments")"#,
+                    r#"store.get("app:records")"#,
+                ][..],
+            ),
             ("x = store.get( 'app:r|", &["x = store.get( 'app:records')"]),
             (r#"store.get "app:c|"#, &[r#"store.get "app:cache""#]),
             (r#"store.get("app:c|") -- mine"#, &[r#"store.get("app:cache") -- mine"#]),
