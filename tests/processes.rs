@@ -316,7 +316,7 @@ fn the_command_line_serves_a_cluster() {
     assert!(!is_done && text.contains("AlreadyExists"), "{text}");
     assert_eq!(processes.cli(&["get", "deployments", "web"]), (true, "v1\n".to_owned()));
     let version = text.split("version: ").last().unwrap().split_whitespace().next().unwrap();
-    let after = version.replace(|c: char| c == '"', "");
+    let after = version.replace('"', "");
     assert!(processes.cli(&["set", "deployments", "web2", "v"]).0);
     assert!(processes.cli(&["delete", "deployments", "web2"]).0);
     let (is_done, text) =
