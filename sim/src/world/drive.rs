@@ -136,7 +136,7 @@ impl World {
         host.pending.clear();
         let storage = host.storage.take().expect("a node that runs has a storage");
         let mut disk = storage.into_disk();
-        super::disk::crash_image(&mut disk, image);
+        super::crash_image(&mut disk, image);
         let driver = std::mem::take(&mut host.driver);
         let unsynced = driver.unsynced.map(|unsynced| unsynced.batch);
         if host.is_misdirected {
