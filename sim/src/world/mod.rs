@@ -31,7 +31,6 @@ use plimsoll::clock::UnixMillis;
 use plimsoll::raft::{ClusterId, Identity, found};
 
 pub use clock::{HostClock, WALL_START_MS};
-#[cfg(madsim)]
 pub(crate) use disk::crash_image;
 pub(crate) use events::{Ask, Event, Queue};
 pub(crate) use founding::number_of;
