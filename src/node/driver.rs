@@ -1,4 +1,4 @@
-//! The loop of a member: inputs into [`raft::Node`], outputs to where they belong.
+//! The loop of a member: inputs into [`raft::Node`](crate::raft::Node), outputs to where they belong.
 //!
 //! One task owns the node. It takes what has come in the meantime as one step (so that commands that
 //! come together are one batch on the disk and one round of messages), and then empties all of the

@@ -1,6 +1,6 @@
 //! Before a node belongs to a cluster: it founds one with others, or joins one.
 //!
-//! The protocol is [`raft::Founding`]; here it gets its addresses, its clock and its disk. What must
+//! The protocol is [`Founding`]; here it gets its addresses, its clock and its disk. What must
 //! be durable is saved before anything else happens.
 
 use bytes::Bytes;

@@ -1,6 +1,6 @@
 //! The node: what drives the Raft engine on sockets, files and the clocks of a real computer.
 //!
-//! Everything that decides is in [`raft::Node`]; here it gets its inputs and its outputs get to
+//! Everything that decides is in [`raft::Node`](crate::raft::Node); here it gets its inputs and its outputs get to
 //! where they belong. The parts, each a task:
 //!
 //! - `driver` owns the engine: takes what has come as one step, publishes the machine, answers;
