@@ -37,6 +37,15 @@ struct State {
     unknown: BTreeMap<String, (SessionStamp, Action)>,
 }
 
+impl State {
+    /// The cluster no longer knows the session of a stamp.
+    fn expire(&mut self, stamp: SessionStamp) {
+        if self.numbers.id() == Some(stamp.session) {
+            self.numbers.expired();
+        }
+    }
+}
+
 /// A write that was sent and not answered: its number is freed if nobody waits any more.
 struct Running<'a> {
     session: &'a Session,
@@ -86,21 +95,31 @@ impl Session {
     pub async fn resolve(&self, operation: &str, timeout: Duration) -> Result<(Action, Reply)> {
         let deadline = Instant::now() + timeout;
         let (stamp, action) = {
-            let mut state = self.state();
-            let known = state.unknown.remove(operation);
+            let state = self.state();
+            let known = state.unknown.get(operation);
             let restamped =
-                known.and_then(|(stamp, action)| Some((state.numbers.restamp(stamp)?, action)));
-            restamped.ok_or_else(|| forgotten(operation))?
+                known.and_then(|(stamp, action)| Some((state.numbers.restamp(*stamp)?, action)));
+            let (stamp, action) = restamped.ok_or_else(|| forgotten(operation))?;
+            (stamp, action.clone())
         };
-        match self.send(stamp, &action, deadline).await {
-            Ended::Replied(reply) => Ok((action, reply)),
-            Ended::Failed(error) if error.outcome() == Some(Outcome::None) => {
-                // Not sent this time; what was before is as unknown as it was.
-                self.state().numbers.hold(stamp);
-                Err(self.unknown(error.with_outcome(Outcome::Unknown), stamp, action))
+        let command = Command { session: Some(stamp), action: action.clone() };
+        // Whatever becomes of this attempt, the number is held until the outcome is known.
+        match self.access.write(command, left(deadline)).await.answer {
+            Ok(reply) => {
+                let mut state = self.state();
+                state.unknown.remove(operation);
+                if is_expired(&reply) {
+                    state.expire(stamp);
+                    return Err(expired());
+                }
+                state.numbers.finish(stamp);
+                Ok((action, reply))
             }
-            Ended::Failed(error) => Err(error),
-            Ended::SessionExpired { .. } => Err(expired()),
+            // Not sent this time; what was sent before is as unknown as it was.
+            Err(failure) => Err(failure
+                .to_error()
+                .with_outcome(Outcome::Unknown)
+                .with_detail("operation", operation.to_owned())),
         }
     }
 
@@ -151,11 +170,8 @@ impl Session {
             self.access.write(command, left(deadline)).await;
         running.stamp = None;
         match answer {
-            Ok(Reply::Refused(Refusal { reason: Reason::SessionExpired, .. })) => {
-                let mut state = self.state();
-                if state.numbers.id() == Some(stamp.session) {
-                    state.numbers.expired();
-                }
+            Ok(reply) if is_expired(&reply) => {
+                self.state().expire(stamp);
                 Ended::SessionExpired { was_repeated }
             }
             Ok(reply) => {
@@ -219,6 +235,10 @@ impl fmt::Display for Operation {
         let SessionStamp { session, seq, .. } = self.0;
         write!(f, "{:016x}-{}-{seq}", session.epoch, session.index)
     }
+}
+
+fn is_expired(reply: &Reply) -> bool {
+    matches!(reply, Reply::Refused(Refusal { reason: Reason::SessionExpired, .. }))
 }
 
 fn expired() -> Error {
