@@ -332,7 +332,12 @@ fn the_command_line_serves_a_cluster() {
     assert_eq!(processes.cli(&["member", "transfer-leader", &other]), (true, "done\n".to_owned()));
     let (is_done, text) = processes.cli(&["member", "remove", "nobody"]);
     assert!(!is_done && text.contains("there are n"), "{text}");
-    // With one of three gone another can't be removed: there would be no quorum of the two left.
+    // Where the cluster is named by the environment, a store of a configuration is told apart, and what
+    // takes no cluster goes on as without it.
+    let (is_done, text) = processes.cli(&["get", "app:records", "k"]);
+    assert!(!is_done && text.contains("PLIMSOLL_CLUSTER"), "{text}");
+    fs::write(processes.folder.path().join("s.lua"), "print('ran')").unwrap();
+    assert_eq!(processes.cli(&["run", "s.lua"]), (true, "ran\n".to_owned()));
     let (is_done, text) = processes.cli(&["backup", "b.plimsoll"]);
     assert!(is_done, "{text}");
     (0..NODES).for_each(|node| processes.kill(node));

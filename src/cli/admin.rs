@@ -240,7 +240,9 @@ fn parse_id(text: &str) -> Result<RaftId> {
 pub async fn backup(args: BackupArgs) -> Result<Exit> {
     let client = client_of(&args.cluster, &args.cluster.addresses)?;
     let mut backup = client.backup(TIMEOUT).await?;
-    let partial = args.file.with_extension("partial");
+    let mut partial = args.file.clone().into_os_string();
+    partial.push(".partial");
+    let partial = std::path::PathBuf::from(partial);
     let failed =
         |error: std::io::Error| Error::unavailable(format!("{}: {error}", partial.display()));
     let mut file = File::create(&partial).map_err(failed)?;

@@ -92,10 +92,17 @@ pub struct ConfigArgs {
     pub config: Option<PathBuf>,
 
     #[command(flatten)]
-    pub cluster: ClusterArgs,
+    pub actor: ActorArgs,
+}
+
+/// Where one store is: in a configuration, or in a cluster that is asked directly.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
 
     #[command(flatten)]
-    pub actor: ActorArgs,
+    pub cluster: ClusterArgs,
 }
 
 /// A cluster that is asked directly, without a configuration.
@@ -221,7 +228,7 @@ pub struct ReplArgs {
 #[derive(Debug, Args)]
 pub struct KeyArgs {
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub place: PlaceArgs,
     #[command(flatten)]
     pub format: FormatArgs,
     /// The store's id, such as app:cache, or kv:NAMESPACE for a namespace of KV
@@ -286,7 +293,7 @@ pub struct DeleteArgs {
 #[derive(Debug, Args)]
 pub struct ListArgs {
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub place: PlaceArgs,
     #[command(flatten)]
     pub format: FormatArgs,
     /// The store's id, such as app:cache, or kv:NAMESPACE for a namespace of KV
@@ -306,7 +313,7 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct WatchArgs {
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub place: PlaceArgs,
     #[command(flatten)]
     pub format: FormatArgs,
     /// The store's id, such as app:deployments
@@ -346,7 +353,7 @@ pub struct CopyArgs {
 #[derive(Debug, Args)]
 pub struct InfoArgs {
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub place: PlaceArgs,
     #[command(flatten)]
     pub format: FormatArgs,
     /// The store's id, such as app:cache
@@ -474,7 +481,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub place: PlaceArgs,
 }
 
 /// What `plimsoll bench` does.

@@ -37,7 +37,7 @@ struct Seen {
 }
 
 pub async fn bench(args: BenchArgs) -> Result<Exit> {
-    let session = Session::open(&args.config, &args.store).await?;
+    let session = Session::open(&args.place, &args.store).await?;
     let store = session.store().clone();
     let value = Value::from("v".repeat(args.value_bytes));
     if matches!(args.operation, BenchOperation::Get | BenchOperation::List) {

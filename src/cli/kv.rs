@@ -73,7 +73,7 @@ impl Session {
 
 /// `plimsoll get kv:NAMESPACE`.
 pub async fn get(namespace: &str, args: &KeyArgs) -> Answer {
-    let session = Session::open(&args.config, namespace).await?;
+    let session = Session::open(&args.place.config, namespace).await?;
     let record = session.namespace.get(args.key.as_bytes()).await?;
     session.close().await;
     let record = record.ok_or_else(|| absent(&args.key))?;
@@ -91,7 +91,7 @@ pub async fn get(namespace: &str, args: &KeyArgs) -> Answer {
 
 /// `plimsoll entry kv:NAMESPACE`.
 pub async fn entry(namespace: &str, args: &KeyArgs) -> Answer {
-    let session = Session::open(&args.config, namespace).await?;
+    let session = Session::open(&args.place.config, namespace).await?;
     let record = session.namespace.get(args.key.as_bytes()).await?;
     session.close().await;
     output::record(&args.key, &record.ok_or_else(|| absent(&args.key))?, &args.format);
@@ -100,7 +100,7 @@ pub async fn entry(namespace: &str, args: &KeyArgs) -> Answer {
 
 /// `plimsoll has kv:NAMESPACE`.
 pub async fn has(namespace: &str, args: &KeyArgs) -> Answer {
-    let session = Session::open(&args.config, namespace).await?;
+    let session = Session::open(&args.place.config, namespace).await?;
     let record = session.namespace.get(args.key.as_bytes()).await?;
     session.close().await;
     Ok(output::answer(record.is_some()))
@@ -113,7 +113,7 @@ pub async fn put(namespace: &str, at: &KeyArgs, args: &ValueArgs) -> Answer {
     if at.format.json {
         json::parse(&value).map_err(|error| error.context("the value of --json"))?;
     }
-    let session = Session::open(&at.config, namespace).await?;
+    let session = Session::open(&at.place.config, namespace).await?;
     warn_if_volatile(&session.engine).await;
     session.namespace.put(at.key.as_bytes(), value, options).await?;
     session.close().await;
@@ -122,7 +122,7 @@ pub async fn put(namespace: &str, at: &KeyArgs, args: &ValueArgs) -> Answer {
 
 /// `plimsoll delete kv:NAMESPACE`.
 pub async fn delete(namespace: &str, args: &KeyArgs) -> Answer {
-    let session = Session::open(&args.config, namespace).await?;
+    let session = Session::open(&args.place.config, namespace).await?;
     session.namespace.delete(args.key.as_bytes()).await?;
     session.close().await;
     Ok(Exit::Done)
@@ -136,7 +136,7 @@ pub async fn list(namespace: &str, args: &ListArgs) -> Answer {
     if args.limit > 0 {
         query = query.limit(args.limit as f64)?;
     }
-    let session = Session::open(&args.config, namespace).await?;
+    let session = Session::open(&args.place.config, namespace).await?;
     let page = session.namespace.list(&query).await?;
     session.close().await;
     output::names(&page, &args.format);

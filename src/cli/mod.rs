@@ -32,7 +32,7 @@ use crate::registry::{
 };
 use crate::sql::SqliteNamespaces;
 use crate::store::WallClock;
-use args::{CheckConfigArgs, Cli, ClusterArgs, Command, ConfigArgs};
+use args::{CheckConfigArgs, Cli, ClusterArgs, Command, ConfigArgs, PlaceArgs};
 
 /// Runs the command line of this process.
 #[must_use]
@@ -165,26 +165,33 @@ fn namespaces(engine: &Plimsoll) -> Result<Namespaces, Error> {
 
 /// Opens the engine that a command asks for.
 async fn open(args: &ConfigArgs) -> Result<Plimsoll, Error> {
-    if !args.cluster.addresses.is_empty() {
-        return Err(Error::invalid(
-            "--cluster is for commands on one store; write a configuration",
-        ));
-    }
-    open_for(args, "").await
-}
-
-/// Opens the engine that a command on a store asks for. In a cluster that is asked directly the store
-/// is a namespace, and has the id cluster:NAMESPACE.
-async fn open_for(args: &ConfigArgs, store: &str) -> Result<Plimsoll, Error> {
-    if args.config.is_some() && !args.cluster.addresses.is_empty() {
-        return Err(Error::invalid("--config and --cluster exclude each other"));
-    }
     let config = match &args.config {
-        _ if !args.cluster.addresses.is_empty() => cluster_config(&args.cluster, store)?,
         Some(path) => Config::load(path, LoadOptions::default())?,
         None => Config::builtin("."),
     };
     Ok(Plimsoll::open(config).await?.as_actor(args.actor.to_actor()))
+}
+
+/// Opens the engine that a command on a store asks for. In a cluster that is asked directly the store
+/// is a namespace, and has the id cluster:NAMESPACE.
+async fn open_for(args: &PlaceArgs, store: &str) -> Result<Plimsoll, Error> {
+    if args.cluster.addresses.is_empty() {
+        return open(&args.config).await;
+    }
+    if args.config.config.is_some() {
+        return Err(Error::invalid(
+            "a configuration and a cluster exclude each other: leave out --config or --cluster, and unset \
+             PLIMSOLL_CONFIG or PLIMSOLL_CLUSTER",
+        ));
+    }
+    if store.contains(':') {
+        return Err(Error::invalid(format!(
+            "{store} is a store of a configuration; in a cluster that is asked directly a store is named \
+             by its namespace: write that, or leave out --cluster and unset PLIMSOLL_CLUSTER"
+        )));
+    }
+    let config = cluster_config(&args.cluster, store)?;
+    Ok(Plimsoll::open(config).await?.as_actor(args.config.actor.to_actor()))
 }
 
 /// The name of a cluster that is asked directly, in ids of its stores.

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use super::args::{
-    ConfigArgs, DeleteArgs, FormatArgs, InfoArgs, KeyArgs, ListArgs, PutArgs, SetArgs, ValueArgs,
+    DeleteArgs, FormatArgs, InfoArgs, KeyArgs, ListArgs, PlaceArgs, PutArgs, SetArgs, ValueArgs,
     WatchArgs,
 };
 use super::{CLUSTER, Exit, kv, open_for, output};
@@ -24,11 +24,11 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub async fn open(config: &ConfigArgs, id: &str) -> Result<Self, Error> {
-        let engine = open_for(config, id).await?;
+    pub async fn open(place: &PlaceArgs, id: &str) -> Result<Self, Error> {
+        let engine = open_for(place, id).await?;
         // In a cluster that is asked directly a store is named by its namespace.
         let qualified = format!("{CLUSTER}:{id}");
-        let id = if config.cluster.addresses.is_empty() { id } else { &qualified };
+        let id = if place.cluster.addresses.is_empty() { id } else { &qualified };
         match engine.store(id).await {
             Ok(store) => Ok(Self { engine, store }),
             // An unknown store is wrong usage, not an absent key.
@@ -62,7 +62,7 @@ pub async fn get(args: KeyArgs) -> Answer {
     if let Some(namespace) = kv::namespace_of(&args.store) {
         return kv::get(namespace, &args).await;
     }
-    let session = Session::open(&args.config, &args.store).await?;
+    let session = Session::open(&args.place, &args.store).await?;
     let value = session.store.get(&args.key).await?;
     session.close().await;
     match value {
@@ -77,7 +77,7 @@ pub async fn entry(args: KeyArgs) -> Answer {
     if let Some(namespace) = kv::namespace_of(&args.store) {
         return kv::entry(namespace, &args).await;
     }
-    let session = Session::open(&args.config, &args.store).await?;
+    let session = Session::open(&args.place, &args.store).await?;
     let entry = session.store.entry(&args.key).await?;
     session.close().await;
     match entry {
@@ -93,7 +93,7 @@ pub async fn set(args: SetArgs) -> Answer {
         return kv::put(namespace, &args.at, &args.value).await;
     }
     let (value, ttl) = parse_value(&args.value, &args.at.format)?;
-    let session = Session::open(&args.at.config, &args.at.store).await?;
+    let session = Session::open(&args.at.place, &args.at.store).await?;
     session.warn_if_volatile();
     session.store.set(&args.at.key, value, ttl).await?;
     session.close().await;
@@ -118,7 +118,7 @@ pub async fn put(args: PutArgs) -> Answer {
         (false, Some(version)) => Condition::Version(Version::parse(version)?),
         (false, None) => Condition::None,
     };
-    let session = Session::open(&args.at.config, &args.at.store).await?;
+    let session = Session::open(&args.at.place, &args.at.store).await?;
     session.warn_if_volatile();
     let entry = session.store.put(&args.at.key, value, PutOptions { ttl, condition }).await?;
     session.close().await;
@@ -131,7 +131,7 @@ pub async fn has(args: KeyArgs) -> Answer {
     if let Some(namespace) = kv::namespace_of(&args.store) {
         return kv::has(namespace, &args).await;
     }
-    let session = Session::open(&args.config, &args.store).await?;
+    let session = Session::open(&args.place, &args.store).await?;
     let is_present = session.store.has(&args.key).await?;
     session.close().await;
     Ok(output::answer(is_present))
@@ -146,7 +146,7 @@ pub async fn delete(args: DeleteArgs) -> Answer {
         return kv::delete(namespace, &args.at).await;
     }
     let if_version = args.if_version.as_deref().map(Version::parse).transpose()?;
-    let session = Session::open(&args.at.config, &args.at.store).await?;
+    let session = Session::open(&args.at.place, &args.at.store).await?;
     session.warn_if_volatile();
     let was_present = session.store.delete(&args.at.key, if_version).await?;
     session.close().await;
@@ -159,7 +159,7 @@ pub async fn list(args: ListArgs) -> Answer {
         return kv::list(namespace, &args).await;
     }
     let query = ListQuery::new().prefix(args.prefix).after(args.after).limit(args.limit);
-    let session = Session::open(&args.config, &args.store).await?;
+    let session = Session::open(&args.place, &args.store).await?;
     let page = session.store.list(&query).await?;
     session.close().await;
     output::page(&page, &args.format);
@@ -172,7 +172,7 @@ pub async fn watch(args: WatchArgs) -> Answer {
         return Err(Error::invalid("watch is about stores; a namespace of KV can't be watched"));
     }
     let after = args.after.as_deref().map(Version::parse).transpose()?;
-    let session = Session::open(&args.config, &args.store).await?;
+    let session = Session::open(&args.place, &args.store).await?;
     let query = WatchQuery { prefix: args.prefix.into_bytes(), after };
     let mut watch = session.store.watch(&query).await?;
     output::progress("watching; Ctrl-C ends it");
@@ -196,7 +196,7 @@ pub async fn info(args: InfoArgs) -> Answer {
     if kv::namespace_of(&args.store).is_some() {
         return Err(Error::invalid("info is about stores; a namespace of KV is none"));
     }
-    let session = Session::open(&args.config, &args.store).await?;
+    let session = Session::open(&args.place, &args.store).await?;
     let info = session.store.info()?;
     session.close().await;
     output::info(&info, &args.format);
