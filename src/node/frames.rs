@@ -3,14 +3,14 @@
 //! ```text
 //! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish
 //! 1: an envelope                 2: a hello                 (both as docs/design/wire.md shows)
-//! 3: id: fixed, name, address, wants a vote: byte
+//! 3: a member, wants a vote: byte
 //! ```
 
 use bytes::Bytes;
 
 use super::reconcile::Wish;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::raft::{Envelope, Hello, Member, RaftId};
+use crate::raft::{Envelope, Hello, read_member, write_member};
 
 /// A frame from one member to another.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,9 +40,7 @@ impl Frame {
             }
             Self::Wish(Wish { member, wants_vote }) => {
                 writer.byte(WISH);
-                writer.fixed(member.id.0);
-                writer.bytes(member.name.as_bytes());
-                writer.bytes(member.address.as_bytes());
+                write_member(&mut writer, member);
                 writer.byte(u8::from(*wants_vote));
             }
         }
@@ -75,18 +73,10 @@ impl Frame {
 }
 
 fn read_wish(mut reader: Reader) -> Result<Wish, DecodeError> {
-    let id = reader.fixed("a raft id")?;
-    let mut text = |what| {
-        let bytes = reader.bytes(what)?;
-        String::from_utf8(bytes.to_vec()).map_err(|_| reader.error(what))
-    };
-    let (name, address) = (text("a name")?, text("an address")?);
+    let member = read_member(&mut reader)?;
     let wants_vote = reader.byte("a flag")? == 1;
-    if id == 0 {
-        return Err(reader.error("a raft id"));
-    }
     reader.finish("the end of the wish")?;
-    Ok(Wish { member: Member { id: RaftId(id), name, address }, wants_vote })
+    Ok(Wish { member, wants_vote })
 }
 
 const ALIVE: u8 = 0;
@@ -101,7 +91,7 @@ const WEIGHT: usize = 256;
 mod tests {
     use super::*;
     use crate::clock::UnixMillis;
-    use crate::raft::{Body, ClusterId};
+    use crate::raft::{Body, ClusterId, Member, RaftId};
 
     #[test]
     fn frames_round_trip_and_what_is_cut_is_refused() {

@@ -1,7 +1,9 @@
 //! The machine's words in those of stores, and back: what the kinds on the machine share.
 
 use crate::clock::UnixMillis;
-use crate::entry::{Change, Entry, Key, ListQuery, Operation, OperationResult, Page, Version};
+use crate::entry::{
+    Change, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyspace::Keyspace;
 use crate::kv::{
@@ -10,7 +12,7 @@ use crate::kv::{
 };
 use crate::mutant::mutant;
 use crate::policy::Rights;
-use crate::value::Encoded;
+use crate::value::{Encoded, Value};
 
 /// One page of a snapshot of a machine, without the keys that may not be read.
 pub(super) async fn page_of(
@@ -116,15 +118,32 @@ pub(super) fn to_entry(key: Key, record: &Record) -> Entry {
     }
 }
 
+/// A put as the machine takes it.
+pub(super) fn to_put(
+    keyspace: &Keyspace,
+    key: &Key,
+    value: &Value,
+    options: PutOptions,
+) -> Result<Write> {
+    let PutOptions { ttl, condition } = options;
+    let (key, value) = (QualifiedKey::new(keyspace, key), Encoded::new(value)?);
+    Ok(Write::Put { key, value, ttl, condition })
+}
+
+/// The entry that a put has made.
+pub(super) fn put_entry(key: Key, value: Value, written: Written) -> Result<Entry> {
+    match written {
+        Written::Put { version, deadline } => {
+            Ok(Entry { key, value, version, expires_at: deadline })
+        }
+        written => Err(unexpected(&Reply::Written(written))),
+    }
+}
+
 pub(super) fn to_write(keyspace: &Keyspace, operation: &Operation) -> Result<Write> {
     let key = QualifiedKey::new(keyspace, operation.key());
     Ok(match operation {
-        Operation::Put { value, options, .. } => Write::Put {
-            key,
-            value: Encoded::new(value)?,
-            ttl: options.ttl,
-            condition: options.condition,
-        },
+        Operation::Put { key, value, options } => to_put(keyspace, key, value, *options)?,
         Operation::Delete { if_version, .. } => Write::Delete { key, if_version: *if_version },
         Operation::Check { condition, .. } => Write::Check { key, condition: *condition },
     })

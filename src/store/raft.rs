@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::machine::{
-    closed, compacted, filtered, page_of, refused, start_of_watch, to_entry, to_page, to_result,
-    to_write, unexpected,
+    closed, compacted, filtered, page_of, put_entry, refused, start_of_watch, to_entry, to_page,
+    to_put, to_result, to_write, unexpected,
 };
 use super::watch::{ChangeSource, NextChange};
 use super::{Backend, Consistency, Info, Resolved, Store, Watch, WatchQuery};
@@ -27,7 +27,7 @@ use crate::keyspace::Keyspace;
 use crate::kv::{Action, QualifiedKey, Reply, Write, Written};
 use crate::node::{Access, Client, ClientWatch, Published, Session};
 use crate::policy::{Permission, Rights, Subject};
-use crate::value::{Encoded, Value};
+use crate::value::Value;
 
 /// A view on a cluster's machine.
 pub struct RaftStore {
@@ -139,18 +139,8 @@ impl Store for RaftStore {
     }
 
     async fn put(&self, key: Key, value: Value, options: PutOptions) -> Result<Entry> {
-        let write = Write::Put {
-            key: self.qualified(&key),
-            value: Encoded::new(&value)?,
-            ttl: options.ttl,
-            condition: options.condition,
-        };
-        match self.write_one(write).await? {
-            Written::Put { version, deadline } => {
-                Ok(Entry { key, value, version, expires_at: deadline })
-            }
-            written => Err(unexpected(&Reply::Written(written))),
-        }
+        let write = to_put(&self.keyspace, &key, &value, options)?;
+        put_entry(key, value, self.write_one(write).await?)
     }
 
     async fn delete(&self, key: &Key, if_version: Option<Version>) -> Result<bool> {
