@@ -9,8 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nodes::{Nodes, PATIENCE, Wall, eventually, open, value_of, write};
+use plimsoll::clock::UnixMillis;
 use plimsoll::node::{ClusterNode, Drawn, NodeOptions};
-use plimsoll::raft::{MemberChange, Options, Request, Role};
+use plimsoll::raft::{
+    ClusterId, FailureReason, Identity, Member, MemberChange, Options, RaftId, Request, Role, found,
+};
+use plimsoll::storage::{Storage, StorageOptions};
 use plimsoll::storage_fs::FsDisk;
 use plimsoll::value::Value;
 
@@ -249,4 +253,23 @@ async fn what_a_snapshot_held_is_there_before_anything_is_applied() {
     let node = open(folder.path(), options()).await;
     let machine = node.handle().read(PATIENCE).await.unwrap();
     assert_eq!(value_of(&machine, "k"), Some(Value::from("v")));
+}
+
+#[tokio::test]
+async fn a_directory_of_two_clusters_is_refused_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, other) = (ClusterId(1), ClusterId(2));
+    let own = Member { id: RaftId(7), name: "solo".into(), address: String::new() };
+    let (meta, snapshot) = found(one, 3, UnixMillis(0), &[own]);
+    let identity = Identity { cluster: Some(other), ..Identity::new(RaftId(7)) };
+    let disk = FsDisk::open(folder.path()).unwrap();
+    let (mut storage, _) = Storage::open(disk, StorageOptions::default()).unwrap();
+    storage.save_snapshot(meta, &snapshot).unwrap();
+    storage.save_identity(&identity.encode()).unwrap();
+    drop(storage);
+    let node = open(folder.path(), NodeOptions::alone("solo", Arc::new(Wall(0)))).await;
+    let why = node.handle().stopped().await;
+    assert!(why.contains("another cluster"), "{why}");
+    let failure = node.handle().read(Duration::from_secs(1)).await.unwrap_err();
+    assert_eq!(failure.reason, FailureReason::Stopped);
 }

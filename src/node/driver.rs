@@ -88,6 +88,23 @@ impl Driver {
     /// # Errors
     /// Why it can't, or had to stop.
     pub async fn live<D: Disk + Send + 'static>(
+        self,
+        storage: Storage<D>,
+        recovered: Recovered,
+        drawn: (ClusterId, u64),
+    ) -> Result<(), String> {
+        let published = self.published.clone();
+        let ended = self.belong_and_run(storage, recovered, drawn).await;
+        if let Err(why) = &ended {
+            // Also of a node that never came to run.
+            published.send_modify(|published| {
+                published.stopped.get_or_insert_with(|| why.clone());
+            });
+        }
+        ended
+    }
+
+    async fn belong_and_run<D: Disk + Send + 'static>(
         mut self,
         storage: Storage<D>,
         recovered: Recovered,
