@@ -273,3 +273,17 @@ async fn a_directory_of_two_clusters_is_refused_with_the_reason() {
     let failure = node.handle().read(Duration::from_secs(1)).await.unwrap_err();
     assert_eq!(failure.reason, FailureReason::Stopped);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_to_join_does_not_keep_the_others_from_founding() {
+    let mut nodes = Nodes::places(4, 3);
+    nodes.start(3).await;
+    for place in 0..3 {
+        nodes.start(place).await;
+    }
+    eventually("all four are voters of one cluster", async || {
+        let status = nodes.status(3).await?;
+        (status.raft.voters.len() == 4).then_some(())
+    })
+    .await;
+}

@@ -244,7 +244,7 @@ impl Running {
     fn greet(&mut self, hello: Hello, now: Now) {
         if hello.cluster.is_none() {
             let (member, cluster) = (self.driver.own(), self.driver.identity.cluster);
-            let answer = Hello { member, cluster, pledge: None, wall: now.wall };
+            let answer = Hello { member, cluster, pledge: None, wall: now.wall, founds: false };
             self.driver.links.hello(&hello.member.address, answer);
         }
     }

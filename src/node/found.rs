@@ -34,7 +34,11 @@ impl Driver {
     ) -> Result<Option<Founded<D>>, String> {
         let (expected, patience_ms) = (self.options.bootstrap_expect, PATIENCE_MS);
         let (own, identity) = (self.own(), self.identity.clone());
-        let mut founding = Founding::new(own, identity, expected, drawn, patience_ms);
+        let mut founding = if self.options.may_found {
+            Founding::new(own, identity, expected, drawn, patience_ms)
+        } else {
+            Founding::joining(own, identity, patience_ms)
+        };
         let mut early = Vec::new();
         let mut ticks = interval(std::time::Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -87,9 +91,7 @@ impl Driver {
     fn introduce(&mut self, founding: &mut Founding) {
         let now = self.now();
         let hello = founding.hello(now);
-        if self.options.may_found {
-            founding.handle_tick(now);
-        }
+        founding.handle_tick(now);
         let mut told = Vec::new();
         while let Some((member, hello)) = founding.poll_transmit() {
             self.links.hello(&member.address, hello);

@@ -98,7 +98,8 @@ mod tests {
         let member = Member { id: RaftId(7), name: "n7".into(), address: "host:1".into() };
         let (from, to, cluster) = (RaftId(1), RaftId(2), ClusterId(3));
         let (wall, body) = (UnixMillis(9), Body::NotMember { index: 4 });
-        let hello = Hello { member: member.clone(), cluster: None, pledge: None, wall };
+        let hello =
+            Hello { member: member.clone(), cluster: None, pledge: None, wall, founds: true };
         for frame in [
             Frame::Alive,
             Frame::Message(Envelope { from, to, cluster, wall, body }),

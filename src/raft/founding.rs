@@ -70,6 +70,8 @@ pub struct Hello {
     pub pledge: Option<Pledge>,
     /// Its wall clock when it said so.
     pub wall: UnixMillis,
+    /// Whether it takes part in founding a cluster: who only joins one is not counted.
+    pub founds: bool,
 }
 
 /// How far the founding has come.
@@ -116,6 +118,16 @@ impl Founding {
         Self { own, identity, expected, drawn, patience_ms, peers, unsaved, saves, transmits }
     }
 
+    /// A node that founds nothing, and waits until it sees a cluster.
+    ///
+    /// # Panics
+    /// If it belongs to a cluster already.
+    #[must_use]
+    pub fn joining(own: Member, identity: Identity, patience_ms: u64) -> Self {
+        let unused = (ClusterId(0), 0);
+        Self { expected: 0, ..Self::new(own, identity, 1, unused, patience_ms) }
+    }
+
     /// A node that may be reached.
     pub fn handle_peer(&mut self, member: Member) {
         if member.id != self.own.id {
@@ -156,7 +168,7 @@ impl Founding {
     #[must_use]
     pub fn hello(&self, now: Now) -> Hello {
         let (member, pledge) = (self.own.clone(), self.identity.pledge.clone());
-        Hello { member, cluster: None, pledge, wall: now.wall }
+        Hello { member, cluster: None, pledge, wall: now.wall, founds: self.expected > 0 }
     }
 
     /// The next hello to send.
@@ -207,7 +219,7 @@ impl Founding {
     /// Takes a pledge, if there is one to take.
     fn consider(&mut self, now: Now) {
         let has_pledged = self.identity.pledge.is_some() && !mutant!("second pledge is taken");
-        if has_pledged || self.unsaved.is_some() {
+        if has_pledged || self.unsaved.is_some() || self.expected == 0 {
             return;
         }
         if self.cluster_in_sight(now).is_some() {
@@ -240,6 +252,7 @@ impl Founding {
     fn median_clock(&self, now: Now) -> UnixMillis {
         let others = self
             .in_sight_heard(now)
+            .filter(|(_, hello)| hello.founds)
             .map(|(heard_ms, hello)| hello.wall.after(now.monotonic_ms.saturating_sub(*heard_ms)));
         let mut clocks: Vec<_> = others.chain([now.wall]).collect();
         clocks.sort_unstable();
@@ -256,10 +269,11 @@ impl Founding {
         self.in_sight_heard(now).map(|(_, hello)| hello)
     }
 
-    /// Everyone that is there, this node included.
+    /// Everyone that is there to found a cluster, this node included if it does.
     fn in_sight(&self, now: Now) -> Vec<Member> {
-        let others = self.in_sight_hellos(now).map(|hello| hello.member.clone());
-        others.chain([self.own.clone()]).collect()
+        let others = self.in_sight_hellos(now).filter(|hello| hello.founds);
+        let own = (self.expected > 0).then(|| self.own.clone());
+        others.map(|hello| hello.member.clone()).chain(own).collect()
     }
 
     fn cluster_in_sight(&self, now: Now) -> Option<(ClusterId, Member)> {
@@ -429,6 +443,22 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_only_joins_is_not_counted_and_founds_nothing() {
+        let mut founders = Founders::new(4, 3, 7);
+        let identity = founders.durable[&RaftId(1)].clone();
+        let mut joining = Founding::joining(member(1), identity, PATIENCE_MS);
+        (2..=4).for_each(|peer| joining.handle_peer(member(peer)));
+        founders.nodes.insert(RaftId(1), joining);
+        for tick in 0..20 {
+            founders.tick(tick * 100, 0);
+        }
+        let ids: Vec<_> = founders.founded.keys().map(|id| id.0).collect();
+        assert_eq!(ids, [2, 3, 4]);
+        let status = founders.nodes[&RaftId(1)].status(now(2_000));
+        assert!(matches!(status, FoundingStatus::Join { .. }), "{status:?}");
+    }
+
+    #[test]
     fn log_time_begins_at_the_median_of_the_founders_clocks() {
         let mut node =
             Founding::new(member(1), Identity::new(RaftId(1)), 4, (ClusterId(7), 8), PATIENCE_MS);
@@ -438,6 +468,7 @@ mod tests {
                 cluster: None,
                 pledge: None,
                 wall: UnixMillis(wall),
+                founds: true,
             };
             node.handle_hello(hello, Now { monotonic_ms: 500, wall: UnixMillis(4_400) });
         }
@@ -447,7 +478,7 @@ mod tests {
         let mut late =
             Founding::new(member(1), Identity::new(RaftId(1)), 2, (ClusterId(7), 8), PATIENCE_MS);
         let wall = UnixMillis(4_000);
-        let hello = Hello { member: member(2), cluster: None, pledge: None, wall };
+        let hello = Hello { member: member(2), cluster: None, pledge: None, wall, founds: true };
         late.peers.insert(RaftId(2), Peer { member: member(2), heard: Some((0, hello)) });
         late.handle_tick(Now { monotonic_ms: 500, wall: UnixMillis(9_000) });
         assert_eq!(late.poll_save().unwrap().pledge.unwrap().at, UnixMillis(4_500));
@@ -459,7 +490,7 @@ mod tests {
             Founding::new(member(1), Identity::new(RaftId(1)), 1, (ClusterId(7), 8), PATIENCE_MS);
         let cluster = Some(ClusterId(5));
         node.handle_hello(
-            Hello { member: member(2), cluster, pledge: None, wall: UnixMillis(0) },
+            Hello { member: member(2), cluster, pledge: None, wall: UnixMillis(0), founds: false },
             now(0),
         );
         node.handle_tick(now(100));

@@ -124,6 +124,7 @@ impl Hello {
             pledge.write(&mut writer);
         }
         writer.unsigned(self.wall.0);
+        writer.byte(u8::from(self.founds));
         writer.finish()
     }
 
@@ -146,8 +147,9 @@ impl Hello {
             _ => Some(Pledge::read(&mut reader)?),
         };
         let wall = UnixMillis(reader.unsigned("a wall clock")?);
+        let founds = reader.byte("a flag")? == 1;
         reader.finish("the end of the hello")?;
-        Ok(Self { member, cluster, pledge, wall })
+        Ok(Self { member, cluster, pledge, wall, founds })
     }
 }
 
@@ -314,7 +316,8 @@ mod tests {
         let (cluster, at) = (ClusterId(9), UnixMillis(70));
         let pledge = Pledge { cluster, epoch: 4, at, founders: vec![member(1), member(2)] };
         for (cluster, pledge) in [(None, None), (Some(cluster), None), (None, Some(pledge))] {
-            let hello = Hello { member: member(1), cluster, pledge, wall: UnixMillis(1_000) };
+            let hello =
+                Hello { member: member(1), cluster, pledge, wall: UnixMillis(1_000), founds: true };
             let bytes = hello.encode();
             assert_eq!(Hello::decode(bytes.clone()), Ok(hello));
             for end in 0..bytes.len() {

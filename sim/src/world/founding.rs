@@ -252,7 +252,8 @@ impl World {
         if hello.cluster.is_none() && host.is_up() {
             self.coverage.mark(Mark::MemberTellsFounder);
             let (member, wall) = (host.member(), host.now(self.now_us).wall);
-            let answer = Hello { member, cluster: Some(self.cluster), pledge: None, wall };
+            let answer =
+                Hello { member, cluster: Some(self.cluster), pledge: None, wall, founds: false };
             let to = hello.member.id;
             self.send(index, Letter::Hello { to, hello: Box::new(answer) });
         }
