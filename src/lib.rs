@@ -48,11 +48,13 @@ pub mod storage;
 #[cfg(feature = "raft")]
 pub mod raft;
 
-// Floor 3: adapters; and a file format made of one.
+// Floor 3: adapters; a file format made of one; and what records histories.
 #[cfg(feature = "store")]
 pub mod history_file;
 #[cfg(feature = "store")]
 pub mod json;
+#[cfg(feature = "raft")]
+pub mod recorder;
 #[cfg(feature = "sql")]
 pub mod sql;
 #[cfg(feature = "fs")]

@@ -270,13 +270,19 @@ fn a_configuration_is_checked_without_opening_anything() {
 #[test]
 fn the_demo_and_the_tour_as_a_script_run_to_their_end() {
     let folder = folder();
-    let ran = run(&folder, &["demo"]);
+    let ran = run(&folder, &["demo", "--history", "recorded.jsonl"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.stdout.contains("every assertion of the tour held"), "{ran:?}");
+    for part in
+        ["n1 on 127.0.0.1:", "is killed", "so it does not guess", "linearizable", "everything held"]
+    {
+        assert!(ran.stdout.contains(part), "no {part} in {ran:?}");
+    }
+    let judged = run(&folder, &["check-history", "recorded.jsonl"]);
+    assert!(judged.code == 0 && judged.stdout.starts_with("linearizable: "), "{judged:?}");
     assert!(!ran.stdout.contains('\x1b'), "no colours where there is no terminal");
     assert!(!folder.path().join(".plimsoll").exists(), "the demo has a folder of its own");
 
-    let tour = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/tour.lua");
+    let tour = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cli/demo/tour.lua");
     let ran = run(&folder, &["run", tour]);
     assert_eq!(ran.code, 0, "{ran:?}");
 }

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("storage", 1),
     ("raft", 2),
     ("json", 3),
+    ("recorder", 3),
     ("sql", 3),
     ("storage_fs", 3),
     ("transport", 3),

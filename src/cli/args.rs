@@ -31,8 +31,8 @@ pub enum Command {
     /// Try Lua and the stores of a configuration, chunk by chunk
     #[command(after_help = REPL_EXAMPLES)]
     Repl(ReplArgs),
-    /// Walk through what the stores do, and why it matters
-    Demo,
+    /// Watch a cluster of three nodes survive, and what its stores do
+    Demo(DemoArgs),
     /// Print the value of a key
     Get(KeyArgs),
     /// Print an entry: key, value, version, expiry
@@ -525,6 +525,14 @@ pub struct CheckConfigArgs {
     /// Skip entries of kinds that are not stores or databases, and list them
     #[arg(long)]
     pub skip_foreign_kinds: bool,
+}
+
+/// `plimsoll demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Keep what was recorded in this file, for `plimsoll check-history`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub history: Option<PathBuf>,
 }
 
 /// `plimsoll check-history`.

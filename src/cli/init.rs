@@ -18,9 +18,8 @@ use crate::registry::RaftOptions;
 pub fn init(args: &InitArgs) -> Result<Exit> {
     let folder = &args.folder;
     let nodes = nodes(args)?;
-    let secret = secret()?;
     make_folder(folder)?;
-    write(&folder.join("secret"), &format!("{secret}\n"), Mode::Secret)?;
+    write_secret(&folder.join("secret"))?;
     for node in &nodes {
         let own = folder.join(node.name());
         fs::create_dir(&own).map_err(|error| unwritable(&own, &error))?;
@@ -59,13 +58,14 @@ fn nodes(args: &InitArgs) -> Result<Vec<Node>> {
     Ok((1..=args.nodes).map(|number| Node { number, port: port(number) }).collect())
 }
 
-/// 256 random bits as hexadecimal digits.
-fn secret() -> Result<String> {
+/// Writes a new secret, 256 random bits as hexadecimal digits, to a file of its owner's.
+pub(super) fn write_secret(path: &Path) -> Result<()> {
     let mut bytes = [0; SECRET_BYTES];
     getrandom::fill(&mut bytes).map_err(|error| {
         Error::unavailable(format!("the system gives no random numbers: {error}"))
     })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    write(path, &format!("{digits}\n"), Mode::Secret)
 }
 
 /// Makes a folder that is missing, and refuses one in which there is something.

@@ -104,7 +104,7 @@ async fn execute(command: Command) -> Exit {
     let result = match command {
         Command::Run(args) => return run::run(args).await,
         Command::Repl(args) => return repl::repl(args).await,
-        Command::Demo => return demo::run().await,
+        Command::Demo(args) => return demo::demo(args).await,
         Command::Status(args) => admin::status(args).await,
         Command::Member(args) => admin::member(args).await,
         Command::Backup(args) => admin::backup(args).await,

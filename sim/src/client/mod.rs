@@ -9,9 +9,7 @@
 //! recorded is replayed and certified, the certificate is verified, and the versions alone are looked
 //! at without trusting any index.
 
-mod answers;
 mod operation;
-mod recorder;
 pub mod table;
 mod watch;
 
@@ -23,6 +21,7 @@ use plimsoll::check::zones;
 use plimsoll::error::{self, ErrorKind};
 use plimsoll::kv::{Action, Command, Reply, SessionStamp};
 use plimsoll::raft::{self, ClientSession, Failure, Progress, Request, RequestId, Response};
+use plimsoll::recorder::{Execution, Recorder, answers};
 
 use crate::choices::Subject;
 use crate::coverage::Mark;
@@ -31,8 +30,6 @@ use crate::rng::Rng;
 use crate::scenario::Plan;
 use crate::world::{Context, Summary, Workload};
 use operation::{Draw, Keys, Known};
-pub(crate) use recorder::is_refused_unexecuted;
-use recorder::{Execution, Recorder};
 use table::{Cell, Ending, Method, Variant};
 use watch::Watch;
 

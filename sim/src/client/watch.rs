@@ -11,10 +11,10 @@ use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{RevisionChange, StateMachine};
 use plimsoll::raft::{Request, RequestId, Response};
 
-use super::recorder::Recorder;
 use super::table::{Cell, Ending, Method, Variant};
 use crate::coverage::{Coverage, Mark};
 use crate::world::Context;
+use plimsoll::recorder::Recorder;
 
 /// One client that watches.
 #[derive(Debug)]

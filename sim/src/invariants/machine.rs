@@ -6,7 +6,7 @@ use plimsoll::raft::{Applied, Node};
 
 use super::raft::slot;
 use super::{Promise, SeenOfNode, Violation};
-use crate::client::is_refused_unexecuted;
+use plimsoll::recorder::is_refused_unexecuted;
 
 pub(super) const EQUAL_DIGESTS: Promise = Promise {
     name: "equal digests",

@@ -1,18 +1,15 @@
-//! `plimsoll demo`: a guided tour. It runs `tour.lua` step by step in a folder of its own, prints
-//! each step's story and code, and what the code prints.
+//! The guided tour of the demo: it runs `tour.lua` step by step, prints each step's story and code, and
+//! what the code prints.
 //!
 //! A step is a line that starts with `-- #` and all up to the next one: the comment lines behind it
 //! are the story, the rest is code. The steps share their globals, so the tour is also an ordinary
-//! script. An `assert` of the tour that fails ends the demo with exit code 1.
+//! script. An `assert` of the tour that fails ends the demo.
 
-use std::path::{Path, PathBuf};
-
-use super::Exit;
-use super::output::{BOLD, CYAN, DIM, GREEN, RESET, say};
-use crate::error::Error;
+use super::super::output::{BOLD, CYAN, DIM, RESET, say};
+use super::Told;
 use crate::lua::mlua::{self, Function, Lua, LuaString, MultiValue, Value, Variadic};
 use crate::lua::{install, run_script};
-use crate::registry::{Config, Plimsoll};
+use crate::registry::Plimsoll;
 
 /// One step of the tour.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,31 +21,8 @@ struct Step<'a> {
     line: usize,
 }
 
-/// Walks through the tour.
-pub async fn run() -> Exit {
-    let folder = match Folder::create() {
-        Ok(folder) => folder,
-        Err(error) => return error.into(),
-    };
-    let engine = match Plimsoll::open(Config::builtin(folder.path())).await {
-        Ok(engine) => engine,
-        Err(error) => return error.into(),
-    };
-    say!("{BOLD}Plimsoll{RESET}, a formally tested key-value engine. A tour in Lua.\n");
-    let result = walk(&engine).await;
-    engine.close().await;
-    match result {
-        Ok(steps) => {
-            say!("{GREEN}Done: {steps} steps, every assertion of the tour held.{RESET}");
-            say!("Next: `plimsoll run SCRIPT`, `plimsoll --help`, docs/lua-store.md.");
-            Exit::Done
-        }
-        Err(message) => Exit::ScriptFailed(message),
-    }
-}
-
-/// Runs the steps; answers how many there are.
-async fn walk(engine: &Plimsoll) -> Result<usize, String> {
+/// Runs the steps.
+pub(super) async fn walk(engine: &Plimsoll) -> Told<()> {
     let lua = Lua::new();
     prepare(&lua, engine).map_err(|error| error.to_string())?;
     let steps = parse(TOUR);
@@ -67,7 +41,7 @@ async fn walk(engine: &Plimsoll) -> Result<usize, String> {
         run_script(&lua, chunk, MultiValue::new()).await?;
         say!();
     }
-    Ok(steps.len())
+    Ok(())
 }
 
 /// Adds the modules, and a `print` that sets what it prints apart from the code.
@@ -110,31 +84,6 @@ fn parse(tour: &str) -> Vec<Step<'_>> {
         }
     }
     steps
-}
-
-/// A fresh folder for the demo's files, removed in the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn create() -> Result<Self, Error> {
-        let name = format!("plimsoll-demo-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).map_err(|error| {
-            Error::unavailable(format!("{} could not be made: {error}", path.display()))
-        })?;
-        Ok(Self(path))
-    }
-
-    fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Nothing depends on it: the system clears its temporary folder in time.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 const TOUR: &str = include_str!("tour.lua");

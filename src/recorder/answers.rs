@@ -1,17 +1,21 @@
-//! From what the engine says to what a client is told: as the store's facade will do it.
+//! From what the engine says to what a history holds of it: as the store's facade tells it to clients.
 
 use std::sync::Arc;
 
-use plimsoll::check::history::{Answer, Label, Observation, Outcome, Request};
-use plimsoll::check::spec::Refusal;
-use plimsoll::clock::UnixMillis;
-use plimsoll::entry::{Entry, Operation, OperationResult, Page};
-use plimsoll::error::ErrorKind;
-use plimsoll::keyspace::Keyspace;
-use plimsoll::kv::{self, KeyRef, Reason, Record, Reply, StateMachine, Written};
+use crate::check::history::{Answer, Label, Observation, Outcome, Request};
+use crate::check::spec::Refusal;
+use crate::clock::UnixMillis;
+use crate::entry::{Entry, Operation, OperationResult, Page};
+use crate::error::ErrorKind;
+use crate::keyspace::Keyspace;
+use crate::kv::{self, KeyRef, Reason, Record, Reply, StateMachine, Written};
 
 /// What a read sees in a machine, now.
-pub(crate) fn read(machine: &StateMachine, keyspace: &Keyspace, request: &Request) -> Outcome {
+///
+/// # Panics
+/// If the request is a write.
+#[must_use]
+pub fn read(machine: &StateMachine, keyspace: &Keyspace, request: &Request) -> Outcome {
     let find = |key| machine.get(KeyRef::new(keyspace, key), UnixMillis(0));
     match request {
         Request::Get(key) | Request::Entry(key) => match find(key) {
@@ -40,8 +44,9 @@ pub(crate) fn read(machine: &StateMachine, keyspace: &Keyspace, request: &Reques
     }
 }
 
-/// Where a read happened.
-pub(crate) fn label(machine: &StateMachine, index: u64) -> Label {
+/// Where a read happened that looked at a machine which has applied an index.
+#[must_use]
+pub fn label(machine: &StateMachine, index: u64) -> Label {
     Label { index, log_time: machine.log_time(), epoch: machine.epoch() }
 }
 
@@ -51,7 +56,11 @@ fn observe(record: &Arc<Record>) -> Observation {
 }
 
 /// What a write is told by a reply; none if its session is unknown.
-pub(crate) fn written(request: &Request, reply: &Reply) -> Option<Outcome> {
+///
+/// # Panics
+/// If the reply is none to the request.
+#[must_use]
+pub fn written(request: &Request, reply: &Reply) -> Option<Outcome> {
     Some(match (request, reply) {
         (Request::Put(put), Reply::Written(Written::Put { version, deadline })) => {
             let value = Arc::clone(&put.value);
@@ -98,6 +107,7 @@ fn refused(refusal: kv::Refusal) -> Option<Outcome> {
 }
 
 /// A failure of a kind.
-pub(crate) fn failed(kind: ErrorKind) -> Outcome {
+#[must_use]
+pub fn failed(kind: ErrorKind) -> Outcome {
     Outcome::failed(Refusal { kind, current: None, index: None })
 }

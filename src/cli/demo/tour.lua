@@ -1,20 +1,24 @@
 -- The tour of `plimsoll demo`. It is an ordinary script as well:
---   plimsoll run src/cli/tour.lua
+--   plimsoll run src/cli/demo/tour.lua
 -- A line `-- #` starts a step; the comment behind it is the step's story.
 
 -- # A store is found by its id
--- Without a configuration two stores are there: app:cache in memory, app:records in SQLite.
--- Their ids and options stand in a YAML file in real use; the script does not change.
+-- Its id and options stand in a YAML file; scripts do not change with the kind. In memory, in SQL,
+-- or on the nodes of a Raft cluster: what differs is what a store can promise, and it says so.
 store = require("store")
 cache = assert(store.get("app:cache"))
 records = assert(store.get("app:records"))
-print(cache:info().backend, records:info().backend)
+deployments = assert(store.get("app:deployments"))
+for _, s in ipairs({ cache, records, deployments }) do
+    local info = s:info()
+    print(info.id, info.backend, info.consistency, info.durable and "durable" or "gone with the process")
+end
 
 -- # What goes in comes out, exactly
 -- Integers stay integers, floats floats; strings keep every byte, tables every key.
--- Both kinds pass this: SQLite keeps JSON that other programs can read, and loses nothing.
+-- All kinds pass this: SQLite keeps JSON that other programs can read, and loses nothing.
 order = { id = 7, total = 7.0, raw = "\0\xff", lines = { "a", "b", [10] = "sparse" }, [true] = 1 }
-for _, s in ipairs({ cache, records }) do
+for _, s in ipairs({ cache, records, deployments }) do
     assert(s:set("order", order))
     local back = s:get("order")
     assert(math.type(back.id) == "integer" and math.type(back.total) == "float")
@@ -41,12 +45,13 @@ assert(err:kind() == errors.NOT_FOUND)
 assert(cache:put("session:1", {}, { only_if_absent = true }))
 
 -- # A lock that is won once
--- only_if_absent decides inside the store: of many writers one wins, the others learn it.
--- The version of the winner's entry is a fencing token: it is never used twice.
-local first = cache:put("lock:job", "worker-1", { only_if_absent = true, ttl = 30 })
-local second, err = cache:put("lock:job", "worker-2", { only_if_absent = true, ttl = 30 })
+-- only_if_absent decides inside the store: of many writers one wins, the others learn it, on
+-- whichever node they ask. The version of the winner's entry is a fencing token: it is never used
+-- twice.
+local first = deployments:put("lock:job", "worker-1", { only_if_absent = true, ttl = 30 })
+local second, err = deployments:put("lock:job", "worker-2", { only_if_absent = true, ttl = 30 })
 assert(first and not second and err:kind() == errors.ALREADY_EXISTS)
-print("holder", cache:get("lock:job"), "token", first.version)
+print("holder", deployments:get("lock:job"), "token", first.version)
 
 -- # Compare and set: no update is lost
 -- Two readers saw the same version; only the first write goes through. The loser gets CONFLICT,
@@ -69,12 +74,12 @@ print(old, "is not", cache:entry("counter").version)
 
 -- # Several keys at once, or none
 -- A transaction checks everything against the state before and then does all or nothing.
-local done, err = cache:transact({
+local done, err = deployments:transact({
     { op = "put", key = "account:a", value = 90 },
     { op = "put", key = "account:b", value = 110 },
-    { op = "check", key = "counter", absent = true },
+    { op = "check", key = "lock:job", absent = true },
 })
-assert(done == nil and not cache:has("account:a"))
+assert(done == nil and not deployments:has("account:a"))
 print("operation " .. err:details().index .. " failed:", err:message())
 
 -- # Paging sees each key once
@@ -96,10 +101,10 @@ assert(#seen == 5)
 
 -- # Watching instead of polling
 -- Every change, in order, without a gap; what expires is an event too.
-local watch = assert(cache:watch({ prefix = "job:" }))
-cache:set("job:1", "queued")
-cache:set("other", "not watched")
-cache:delete("job:1")
+local watch = assert(deployments:watch({ prefix = "job:" }))
+deployments:set("job:1", "queued")
+deployments:set("other", "not watched")
+deployments:delete("job:1")
 for _ = 1, 2 do
     local change = assert(watch:next(1))
     print(change.revision, change.events[1].type, change.events[1].key)
