@@ -106,6 +106,11 @@ impl Writer {
         self.0.is_empty()
     }
 
+    /// Forgets what was written, and keeps the room for more.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// The bytes written so far.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {

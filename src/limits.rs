@@ -176,6 +176,9 @@ pub const RAFT_UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of entries that a Raft node keeps in memory before it takes a snapshot.
 pub const RAFT_LOG_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of a snapshot up to which it is kept in memory.
+pub const RAFT_SNAPSHOT_KEPT_BYTES: u64 = 1 << 20;
+
 /// Bytes of a snapshot in one message.
 pub const RAFT_CHUNK_BYTES: usize = 256 << 10;
 

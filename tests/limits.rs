@@ -86,6 +86,7 @@ fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
         RAFT_INFLIGHT_MESSAGES_MAX,
         RAFT_UNCOMMITTED_BYTES_MAX,
         RAFT_LOG_BYTES_MAX,
+        RAFT_SNAPSHOT_KEPT_BYTES,
         RAFT_CHUNK_BYTES,
         RAFT_CHUNKS_MAX,
         RAFT_STAMP_PERIOD_MS,

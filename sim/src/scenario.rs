@@ -9,6 +9,7 @@
 
 use std::fmt;
 
+use plimsoll::limits::RAFT_SNAPSHOT_KEPT_BYTES;
 use plimsoll::raft::Options;
 use plimsoll::storage::StorageOptions;
 
@@ -96,6 +97,8 @@ plan! {
     snapshot_threshold,
     /// Bytes of a snapshot in one message.
     chunk_bytes,
+    /// Bytes of a snapshot up to which it is kept in memory.
+    snapshot_kept_bytes,
     /// Bytes of a segment of the log.
     segment_bytes,
     /// The usual latency of a link, at least.
@@ -137,6 +140,7 @@ impl Plan {
             clock_bound_ms: self.clock_bound_ms,
             snapshot_threshold: self.snapshot_threshold,
             chunk_bytes: size(self.chunk_bytes),
+            snapshot_kept_bytes: self.snapshot_kept_bytes,
             ..Options::default()
         }
     }
@@ -237,6 +241,7 @@ impl Scenario {
             clock_bound_ms: rng.pick(&[500, 2_000]),
             snapshot_threshold: rng.pick(&[64, 256, 1_024]),
             chunk_bytes: rng.pick(&[512, 4_096]),
+            snapshot_kept_bytes: RAFT_SNAPSHOT_KEPT_BYTES,
             segment_bytes: rng.pick(&[16 << 10, 64 << 10]),
             link_us_min,
             link_us_max: link_us_min * rng.between(2, 6),
@@ -245,6 +250,8 @@ impl Scenario {
         };
         (self.adjust)(&mut plan, &mut rng);
         plan.spares = plan.spares.min(HOSTS_MAX - plan.nodes);
+        // Either every snapshot is small, or every one is large.
+        plan.snapshot_kept_bytes = rng.pick(&[0, RAFT_SNAPSHOT_KEPT_BYTES]);
         plan
     }
 }

@@ -18,6 +18,7 @@
 //! hold between the parts, in `invariants.rs`, once all are there.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -46,7 +47,23 @@ impl StateMachine {
     /// The whole state in canonical bytes. O(n).
     #[must_use]
     pub fn snapshot(&self) -> Bytes {
-        let mut writer = Writer::new();
+        let mut bytes = Vec::new();
+        let Ok(()) = self.write_snapshot(&mut |part| {
+            bytes.extend_from_slice(part);
+            Ok::<_, Infallible>(())
+        });
+        bytes.into()
+    }
+
+    /// As [`StateMachine::snapshot`], in parts as they become ready: nobody has to hold all of it.
+    ///
+    /// # Errors
+    /// Those of the sink; nothing more is written then.
+    pub fn write_snapshot<E>(
+        &self,
+        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut writer = Writer::with_capacity(2 * PART_BYTES);
         writer.raw(MAGIC);
         writer.byte(FORMAT_VERSION);
         writer.fixed(self.epoch);
@@ -56,11 +73,15 @@ impl StateMachine {
         for (key, record) in self.entries.iter() {
             writer.bytes(key.as_bytes());
             encode_record(&mut writer, record);
+            if writer.len() >= PART_BYTES {
+                sink(writer.as_slice())?;
+                writer.clear();
+            }
         }
         encode_sessions(&mut writer, &self.sessions);
         encode_history(&mut writer, &self.history);
         writer.raw(&self.digest().0.to_be_bytes());
-        writer.finish()
+        sink(writer.as_slice())
     }
 
     /// The state that [`StateMachine::snapshot`] wrote.
@@ -209,3 +230,5 @@ fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
 
 const MAGIC: &[u8] = b"PLIMKV";
 const FORMAT_VERSION: u8 = 1;
+/// How much is written as one part.
+const PART_BYTES: usize = 64 << 10;

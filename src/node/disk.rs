@@ -2,21 +2,22 @@
 //! runtime's threads.
 //!
 //! Group commit: the steps that come while a batch is being written and synced make the next batch
-//! together. A snapshot is encoded here too: it is a clone of the state, and nobody waits for it.
+//! together. A snapshot is encoded and saved beside that, on another thread and in parts: it is a clone
+//! of the state, and no step waits for it.
 //!
-//! Invariant: after a failure nothing more is done; the node is told once and stops.
+//! Invariants: after a failure nothing more is done; the node is told once and stops. The task ends only
+//! when nobody writes to the folder any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 
 use super::options::Probe;
-use crate::raft::{Persist, SnapshotJob};
-use crate::storage::{Disk, SnapshotMeta, Storage, StorageError};
+use crate::raft::{Persist, SavedSnapshot, SnapshotJob};
+use crate::storage::{Disk, SharedDisk, SnapshotSaver, Storage, StorageError};
 
 /// What the disk is given to do.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(super) enum Done {
     /// All steps up to this number are durable.
     Persisted(u64),
     /// A snapshot is durable.
-    SnapshotSaved(SnapshotMeta, Bytes),
+    SnapshotSaved(SavedSnapshot),
     /// Something failed: nothing more will be done.
     Failed(String),
 }
@@ -50,52 +51,128 @@ pub(super) struct DiskTask {
 }
 
 impl DiskTask {
-    pub fn spawn<D: Disk + Send + 'static>(
+    pub fn spawn<D: SharedDisk + Send + 'static>(
         storage: Storage<D>,
         probe: Option<Arc<dyn Probe>>,
     ) -> Self {
         let (work, works) = mpsc::unbounded_channel();
         let (dones, done) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(storage, works, dones, probe));
+        let (saved, saves) = mpsc::unbounded_channel();
+        let saving = Saving { saved, saves, is_under_way: false };
+        let run = Run { storage: Some(storage), dones, probe, saving };
+        let task = tokio::spawn(run.work(works));
         Self { work, done, task }
     }
 }
 
-async fn run<D: Disk + Send + 'static>(
-    mut storage: Storage<D>,
-    mut works: mpsc::UnboundedReceiver<Work>,
+/// The task.
+struct Run<D> {
+    /// None while a batch is being written.
+    storage: Option<Storage<D>>,
     dones: mpsc::UnboundedSender<Done>,
     probe: Option<Arc<dyn Probe>>,
-) {
-    let mut waiting = VecDeque::new();
-    while let Some(work) = works.recv().await {
-        waiting.push_back(work);
-        while !waiting.is_empty() {
-            if let Some(probe) = &probe {
+    saving: Saving,
+}
+
+/// The snapshot that is being saved beside the log.
+struct Saving {
+    saved: mpsc::UnboundedSender<Result<SavedSnapshot, String>>,
+    saves: mpsc::UnboundedReceiver<Result<SavedSnapshot, String>>,
+    is_under_way: bool,
+}
+
+impl<D: SharedDisk + Send + 'static> Run<D> {
+    async fn work(mut self, mut works: mpsc::UnboundedReceiver<Work>) {
+        let mut waiting = VecDeque::new();
+        let mut result = Ok(());
+        while result.is_ok() {
+            if waiting.is_empty() {
+                tokio::select! {
+                    biased;
+                    Some(saved) = self.saving.saves.recv() => {
+                        result = self.adopt(saved);
+                        continue;
+                    }
+                    work = works.recv() => match work {
+                        Some(work) => waiting.push_back(work),
+                        None => break,
+                    }
+                }
+            }
+            while let Ok(saved) = self.saving.saves.try_recv() {
+                result = result.and(self.adopt(saved));
+            }
+            if let Some(probe) = &self.probe {
                 sleep(probe.disk_wait()).await;
             }
             waiting.extend(std::iter::from_fn(|| works.try_recv().ok()));
-            let group = take_group(&mut waiting);
-            let step = spawn_blocking(move || {
-                let result = execute(&mut storage, group);
-                (storage, result)
-            });
-            let Ok((returned, result)) = step.await else {
-                // The storage is gone with the panic, or the runtime is ending.
-                let _ = dones.send(Done::Failed("the disk's work was broken off".to_owned()));
-                return;
-            };
-            storage = returned;
-            let (done, has_failed) = match result {
-                Ok(done) => (done, false),
-                Err(error) => (Some(Done::Failed(error.to_string())), true),
-            };
-            // Without a receiver the node has ended; what it gave is still done.
-            let _ = done.map(|done| dones.send(done));
-            if has_failed {
-                return;
+            if result.is_ok() {
+                result = self.execute(take_group(&mut waiting)).await;
             }
         }
+        if let Err(why) = result {
+            self.tell(Done::Failed(why));
+        }
+        if self.saving.is_under_way {
+            // Nobody asks any more what comes of it.
+            self.saving.saves.recv().await;
+        }
+    }
+
+    async fn execute(&mut self, work: Work) -> Result<(), String> {
+        match work {
+            Work::Persist(persist) => {
+                let number = persist.number;
+                self.on_disk(move |storage| write(storage, &persist)).await?;
+                self.tell(Done::Persisted(number));
+            }
+            Work::Snapshot(job) => self.save(job),
+            Work::Compact(index) => self.on_disk(move |storage| storage.compact(index)).await?,
+        }
+        Ok(())
+    }
+
+    /// Does something with the storage, off the runtime's threads.
+    async fn on_disk(
+        &mut self,
+        work: impl FnOnce(&mut Storage<D>) -> Result<(), StorageError> + Send + 'static,
+    ) -> Result<(), String> {
+        let mut storage = self.storage.take().expect("it was given back");
+        let step = spawn_blocking(move || {
+            let result = work(&mut storage);
+            (storage, result)
+        });
+        // Else the storage is gone with a panic, or the runtime is ending.
+        let (storage, result) = step.await.map_err(|_| BROKEN_OFF)?;
+        self.storage = Some(storage);
+        result.map_err(|error| error.to_string())
+    }
+
+    /// Begins to save a snapshot. The node asks for one at a time.
+    fn save(&mut self, job: Box<SnapshotJob>) {
+        let storage = self.storage.as_ref().expect("it was given back");
+        let mut saver = storage.snapshot_saver();
+        let saved = self.saving.saved.clone();
+        self.saving.is_under_way = true;
+        tokio::spawn(async move {
+            let step = spawn_blocking(move || save(&mut saver, &job));
+            let result = step.await.map_err(|_| BROKEN_OFF.to_owned());
+            // Without a receiver the node is gone.
+            let _ = saved.send(result.and_then(|result| result.map_err(|error| error.to_string())));
+        });
+    }
+
+    fn adopt(&mut self, saved: Result<SavedSnapshot, String>) -> Result<(), String> {
+        self.saving.is_under_way = false;
+        let saved = saved?;
+        self.storage.as_mut().expect("it was given back").adopt_snapshot(saved.meta);
+        self.tell(Done::SnapshotSaved(saved));
+        Ok(())
+    }
+
+    /// Without a receiver the node has ended; what it gave is still done.
+    fn tell(&self, done: Done) {
+        let _ = self.dones.send(done);
     }
 }
 
@@ -113,24 +190,27 @@ fn take_group(waiting: &mut VecDeque<Work>) -> Work {
     Work::Persist(group)
 }
 
-fn execute<D: Disk>(storage: &mut Storage<D>, work: Work) -> Result<Option<Done>, StorageError> {
-    match work {
-        Work::Persist(Persist { number, snapshot, batch }) => {
-            if let Some((meta, bytes)) = &snapshot {
-                storage.save_snapshot(*meta, bytes)?;
-            }
-            storage.write(&batch)?;
-            storage.sync()?;
-            Ok(Some(Done::Persisted(number)))
-        }
-        Work::Snapshot(job) => {
-            let (meta, bytes) = (job.meta(), job.encode());
-            storage.save_snapshot(meta, &bytes)?;
-            Ok(Some(Done::SnapshotSaved(meta, bytes)))
-        }
-        Work::Compact(index) => {
-            storage.compact(index)?;
-            Ok(None)
-        }
+/// Writes a step and makes it durable.
+fn write<D: Disk>(storage: &mut Storage<D>, persist: &Persist) -> Result<(), StorageError> {
+    if let Some((meta, bytes)) = &persist.snapshot {
+        storage.save_snapshot(*meta, bytes)?;
     }
+    storage.write(&persist.batch)?;
+    storage.sync()
 }
+
+/// Encodes a snapshot and saves it. Only one that the node wants back is ever whole in memory.
+fn save<D: Disk>(
+    saver: &mut SnapshotSaver<D>,
+    job: &SnapshotJob,
+) -> Result<SavedSnapshot, StorageError> {
+    let (meta, length) = (job.meta(), job.measure());
+    let bytes = job.is_wanted(length).then(|| job.encode());
+    match &bytes {
+        Some(bytes) => saver.save(meta, length, |sink| sink(bytes))?,
+        None => saver.save(meta, length, |sink| job.write(&mut |part: &[u8]| sink(part)))?,
+    }
+    Ok(SavedSnapshot { meta, length, bytes })
+}
+
+const BROKEN_OFF: &str = "the disk's work was broken off";

@@ -27,7 +27,7 @@ use crate::raft::{
     self, Answer, ClusterId, Envelope, Failure, FailureReason, Hello, Identity, Member, Now,
     Progress, RaftId, Request, RequestId,
 };
-use crate::storage::{Disk, Recovered, Storage};
+use crate::storage::{Recovered, SharedDisk, Storage};
 
 /// What a node is given.
 pub(super) enum Input {
@@ -87,7 +87,7 @@ impl Driver {
     ///
     /// # Errors
     /// Why it can't, or had to stop.
-    pub async fn live<D: Disk + Send + 'static>(
+    pub async fn live<D: SharedDisk + Send + 'static>(
         self,
         storage: Storage<D>,
         recovered: Recovered,
@@ -104,7 +104,7 @@ impl Driver {
         ended
     }
 
-    async fn belong_and_run<D: Disk + Send + 'static>(
+    async fn belong_and_run<D: SharedDisk + Send + 'static>(
         mut self,
         storage: Storage<D>,
         recovered: Recovered,
@@ -124,7 +124,7 @@ impl Driver {
     ///
     /// # Errors
     /// Why the node can't run, or had to stop.
-    async fn run<D: Disk + Send + 'static>(
+    async fn run<D: SharedDisk + Send + 'static>(
         self,
         storage: Storage<D>,
         recovered: Recovered,
@@ -201,8 +201,8 @@ impl Running {
         let now = self.driver.now();
         match done {
             Done::Persisted(number) => self.node.handle_persisted(number, now),
-            Done::SnapshotSaved(meta, bytes) => {
-                if let Some(index) = self.node.handle_snapshot_saved(meta, bytes, now) {
+            Done::SnapshotSaved(saved) => {
+                if let Some(index) = self.node.handle_snapshot_saved(saved, now) {
                     self.give(Work::Compact(index));
                 }
             }

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::driver::{Driver, Input};
 use super::handle::{NodeStatus, Phase};
 use crate::raft::{ClusterId, Failure, FailureReason, Founding, FoundingStatus, Identity};
-use crate::storage::{Disk, Recovered, SnapshotMeta, Storage, StorageError, StorageOptions};
+use crate::storage::{Recovered, SharedDisk, SnapshotMeta, Storage, StorageError, StorageOptions};
 
 /// What founding or joining has led to.
 pub(super) struct Founded<D> {
@@ -27,7 +27,7 @@ impl Driver {
     ///
     /// # Errors
     /// If its disk fails.
-    pub async fn found<D: Disk + Send + 'static>(
+    pub async fn found<D: SharedDisk + Send + 'static>(
         &mut self,
         mut storage: Storage<D>,
         drawn: (ClusterId, u64),
@@ -127,7 +127,7 @@ impl Driver {
 }
 
 /// Makes a snapshot and then an identity durable.
-async fn save<D: Disk + Send + 'static>(
+async fn save<D: SharedDisk + Send + 'static>(
     mut storage: Storage<D>,
     identity: Identity,
     snapshot: Option<(SnapshotMeta, Bytes)>,
@@ -146,7 +146,7 @@ async fn save<D: Disk + Send + 'static>(
 }
 
 /// Opens a storage again, as a start from here on would find it.
-async fn open_again<D: Disk + Send + 'static>(
+async fn open_again<D: SharedDisk + Send + 'static>(
     storage: Storage<D>,
     options: StorageOptions,
 ) -> Result<(Storage<D>, Recovered), String> {

@@ -53,7 +53,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kv::StateMachine;
 use crate::limits::NODE_INBOX_MAX;
 use crate::raft::{ClusterId, Identity, RaftId};
-use crate::storage::{Disk, DiskErrorKind, Recovered, Storage, StorageError};
+use crate::storage::{DiskErrorKind, Recovered, SharedDisk, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
 pub use access::Access;
@@ -109,7 +109,7 @@ impl ClusterNode {
     /// `UNAVAILABLE` if another process has the directory, or an address is in use; `INVALID` if the
     /// directory is of another version or holds what is not the node's; `INTERNAL` if it is damaged or
     /// fails.
-    pub async fn open<D: Disk + Send + 'static>(
+    pub async fn open<D: SharedDisk + Send + 'static>(
         disk: D,
         options: NodeOptions,
         drawn: Drawn,
@@ -192,7 +192,7 @@ impl Drop for ClusterNode {
 }
 
 /// Opens the storage and raises the start number.
-async fn open_storage<D: Disk + Send + 'static>(
+async fn open_storage<D: SharedDisk + Send + 'static>(
     disk: D,
     options: NodeOptions,
     drawn: Drawn,

@@ -167,6 +167,22 @@ impl Log {
         }
     }
 
+    /// The first index to keep of those up to an index, where so many entries are kept, or fewer if they
+    /// have more than so many bytes.
+    pub(super) fn first_kept(&self, index: u64, entries: u64, bytes: usize) -> u64 {
+        let (mut first, mut sum) = (index + 1, 0);
+        while first > self.first_index().max(index.saturating_sub(entries) + 1)
+            && let Some(entry) = self.entry(first - 1)
+        {
+            sum += entry_bytes(entry);
+            if sum > bytes {
+                break;
+            }
+            first -= 1;
+        }
+        first
+    }
+
     /// Offers a snapshot to followers that are too far behind; none takes the offer back.
     pub(super) fn offer(&mut self, snapshot: Option<(SnapshotName, ConfState)>) {
         self.sendable = snapshot;

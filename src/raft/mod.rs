@@ -20,7 +20,7 @@
 //!    again: after a failed sync nobody knows what is durable.
 //! 7. What [`Node::poll_snapshot`] gives is encoded (anywhere, it is a clone of the state), saved,
 //!    and reported with [`Node::handle_snapshot_saved`], which tells how far the log on disk may be
-//!    compacted.
+//!    compacted. Steps may be written before and after; nobody waits for it.
 //! 8. An [`Answer::Read`] is good for the machine as it is when the answer is polled.
 //! 9. A panic out of this module ends the node. It is started again from its storage.
 //!
@@ -64,7 +64,7 @@ pub use founding::{Founding, FoundingStatus, Hello};
 pub use identity::{Identity, Pledge};
 pub use log::Log;
 pub use message::{Body, Decline, Envelope, Member, SnapshotName};
-pub use node::{Node, Persist, Progress, Role, SnapshotJob, StartError, Status};
+pub use node::{Node, Persist, Progress, Role, SavedSnapshot, SnapshotJob, StartError, Status};
 pub use options::Options;
 pub use recovery::{Recovery, force_new_cluster, own_member, restore};
 pub use request::{

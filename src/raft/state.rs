@@ -15,6 +15,7 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use raft::eraftpb::ConfState;
@@ -40,6 +41,26 @@ pub(super) struct State {
 
 impl State {
     pub fn encode(&self) -> Bytes {
+        let mut bytes = Vec::with_capacity(usize::try_from(self.measure()).unwrap_or(0));
+        let Ok(()) = self.write(&mut |part| {
+            bytes.extend_from_slice(part);
+            Ok::<_, Infallible>(())
+        });
+        bytes.into()
+    }
+
+    /// How many bytes [`State::encode`] gives.
+    pub fn measure(&self) -> u64 {
+        let mut length = 0;
+        let Ok(()) = self.write(&mut |part| {
+            length += part.len() as u64;
+            Ok::<_, Infallible>(())
+        });
+        length
+    }
+
+    /// Encodes in parts as they become ready.
+    pub fn write<E>(&self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let mut writer = Writer::new();
         writer.raw(MAGIC);
         writer.byte(FORMAT_VERSION);
@@ -57,8 +78,8 @@ impl State {
         for member in self.members.values() {
             write_member(&mut writer, member);
         }
-        writer.raw(&self.machine.snapshot());
-        writer.finish()
+        sink(writer.as_slice())?;
+        self.machine.write_snapshot(sink)
     }
 
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {

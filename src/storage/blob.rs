@@ -34,7 +34,10 @@ pub(super) enum Kind {
 pub(super) const IDENTITY: &str = "identity";
 
 /// The names under which blobs are written before they get their own.
-pub(super) const TEMPORARY: [&str; 2] = ["identity.new", "snapshot.new"];
+pub(super) const TEMPORARY: [&str; 3] = ["identity.new", "snapshot.new", BESIDE];
+
+/// That of a snapshot which is saved beside the log.
+pub(super) const BESIDE: &str = "beside.new";
 
 /// The name of a snapshot's file.
 pub(super) fn snapshot_name(index: u64) -> String {
@@ -55,26 +58,60 @@ pub(super) fn save<D: Disk>(
     at: Position,
     bytes: &[u8],
 ) -> Result<(), StorageError> {
-    let mut head = Writer::with_capacity(HEAD_BYTES);
-    head.raw(kind.magic());
-    head.byte(FORMAT_VERSION);
-    for number in [at.index, at.term, bytes.len() as u64] {
-        head.fixed(number);
+    let blob = Blob { kind, temporary: kind.temporary(), name, at, length: bytes.len() as u64 };
+    blob.save(disk, |sink| sink(bytes))
+}
+
+/// What takes the parts of a blob, in order.
+pub type Sink<'a> = dyn FnMut(&[u8]) -> Result<(), StorageError> + 'a;
+
+/// A blob that is to be saved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Blob<'a> {
+    pub kind: Kind,
+    /// What it is called until it is whole.
+    pub temporary: &'a str,
+    pub name: &'a str,
+    pub at: Position,
+    pub length: u64,
+}
+
+impl Blob<'_> {
+    /// Makes it durable, with what the giver puts into the sink.
+    ///
+    /// # Panics
+    /// If that is more or less than its length.
+    pub fn save<D: Disk>(
+        self,
+        disk: &mut D,
+        give: impl FnOnce(&mut Sink<'_>) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut head = Writer::with_capacity(HEAD_BYTES);
+        head.raw(self.kind.magic());
+        head.byte(FORMAT_VERSION);
+        for number in [self.at.index, self.at.term, self.length] {
+            head.fixed(number);
+        }
+        let mut checksum = Xxh3::new();
+        checksum.update(head.as_slice());
+        let is_atomic = self.kind == Kind::Identity || !mutant!("snapshot is not atomic");
+        let temporary = if is_atomic { self.temporary } else { self.name };
+        disk.write(temporary, 0, head.as_slice())?;
+        let mut end = HEAD_BYTES as u64;
+        give(&mut |part| {
+            checksum.update(part);
+            disk.write(temporary, end, part)?;
+            end += part.len() as u64;
+            Ok(())
+        })?;
+        assert_eq!(end, HEAD_BYTES as u64 + self.length, "all of it was given");
+        disk.write(temporary, end, &checksum.digest128().to_be_bytes())?;
+        disk.sync(temporary)?;
+        if is_atomic {
+            disk.rename(temporary, self.name)?;
+        }
+        Ok(disk.sync_names()?)
     }
-    let mut checksum = Xxh3::new();
-    checksum.update(head.as_slice());
-    checksum.update(bytes);
-    let is_atomic = kind == Kind::Identity || !mutant!("snapshot is not atomic");
-    let temporary = if is_atomic { kind.temporary() } else { name };
-    disk.write(temporary, 0, head.as_slice())?;
-    disk.write(temporary, HEAD_BYTES as u64, bytes)?;
-    let end = (HEAD_BYTES + bytes.len()) as u64;
-    disk.write(temporary, end, &checksum.digest128().to_be_bytes())?;
-    disk.sync(temporary)?;
-    if is_atomic {
-        disk.rename(temporary, name)?;
-    }
-    Ok(disk.sync_names()?)
 }
 
 /// Reads a blob.

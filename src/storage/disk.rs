@@ -61,6 +61,14 @@ pub trait Disk {
     fn sync_names(&mut self) -> Result<(), DiskError>;
 }
 
+/// A folder that two may use at once, each for files that the other does not touch.
+pub trait SharedDisk: Disk + Sized {
+    /// Another handle on the same folder. What holds for one holds for both: names that one makes
+    /// durable are durable.
+    #[must_use]
+    fn beside(&self) -> Self;
+}
+
 /// A disk that is lent stays with its owner, also when what was opened on it was refused.
 impl<D: Disk> Disk for &mut D {
     fn names(&self) -> Result<Vec<String>, DiskError> {

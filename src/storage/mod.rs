@@ -9,6 +9,7 @@
 //!    acknowledged, and only then the next one may be written.
 //! 3. [`Storage::save_identity`] and [`Storage::save_snapshot`] are durable when they return. An
 //!    installed snapshot is saved before the batch that resets the log to it.
+//!    One that a [`SnapshotSaver`] saves meanwhile, on another thread, counts once it was adopted.
 //! 4. [`Storage::compact`] forgets what lies at or before an index that a saved snapshot covers.
 //! 5. After an error nothing more is taken: a sync that failed is never tried again, because nobody
 //!    knows what it left. The member stops, and opening tells what there is.
@@ -34,7 +35,8 @@ mod wal;
 use bytes::Bytes;
 
 pub use batch::{Batch, HardState, StoredEntry};
-pub use disk::{Disk, DiskError, DiskErrorKind, SECTOR_BYTES};
+pub use blob::Sink;
+pub use disk::{Disk, DiskError, DiskErrorKind, SECTOR_BYTES, SharedDisk};
 pub use error::{Damage, StorageError};
 pub use mem::{MemDisk, Unsynced};
 
@@ -183,6 +185,21 @@ impl<D: Disk> Storage<D> {
         Ok(())
     }
 
+    /// What saves snapshots while the log is being written, on a handle of its own.
+    pub fn snapshot_saver(&self) -> SnapshotSaver<D>
+    where
+        D: SharedDisk,
+    {
+        SnapshotSaver { disk: self.disk.beside() }
+    }
+
+    /// A snapshot was saved beside the log: it counts from now on.
+    pub fn adopt_snapshot(&mut self, meta: SnapshotMeta) {
+        if let Err(position) = self.snapshots.binary_search(&meta.index) {
+            self.snapshots.insert(position, meta.index);
+        }
+    }
+
     /// Removes whole segments whose entries all lie at or before an index, and all snapshots but the
     /// newest.
     ///
@@ -225,6 +242,34 @@ impl<D: Disk> Storage<D> {
         let result = action(self);
         self.has_failed = result.is_err();
         result
+    }
+}
+
+/// Saves snapshots beside the log: one at a time, each in parts, while the log goes on.
+#[derive(Debug)]
+pub struct SnapshotSaver<D> {
+    disk: D,
+}
+
+impl<D: Disk> SnapshotSaver<D> {
+    /// Saves a snapshot of a length, durably, with what the giver puts into the sink.
+    /// [`Storage::adopt_snapshot`] is told of it then. If another one was installed meanwhile, the
+    /// later of the two counts.
+    ///
+    /// # Errors
+    /// If the disk fails or is full; or the giver's own.
+    ///
+    /// # Panics
+    /// If what is given is more or less than the length.
+    pub fn save(
+        &mut self,
+        meta: SnapshotMeta,
+        length: u64,
+        give: impl FnOnce(&mut Sink<'_>) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let name = blob::snapshot_name(meta.index);
+        let (kind, temporary, at) = (blob::Kind::Snapshot, blob::BESIDE, meta.position());
+        blob::Blob { kind, temporary, name: &name, at, length }.save(&mut self.disk, give)
     }
 }
 

@@ -13,10 +13,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::storage::{Disk, DiskError, DiskErrorKind};
+use crate::storage::{Disk, DiskError, DiskErrorKind, SharedDisk};
 
 /// A folder of real files.
 #[derive(Debug)]
@@ -24,8 +26,8 @@ pub struct FsDisk {
     folder: PathBuf,
     /// Files that were written to, by name.
     files: BTreeMap<String, File>,
-    /// Held open: the lock ends when it is closed.
-    _lock: File,
+    /// Held open: the lock ends when all handles have closed it.
+    lock: Arc<File>,
 }
 
 impl FsDisk {
@@ -37,7 +39,7 @@ impl FsDisk {
     pub fn open(folder: &Path) -> Result<Self, DiskError> {
         make_folder(folder)?;
         let lock = lock(&folder.join(LOCK))?;
-        Ok(Self { folder: folder.to_owned(), files: BTreeMap::new(), _lock: lock })
+        Ok(Self { folder: folder.to_owned(), files: BTreeMap::new(), lock: Arc::new(lock) })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -108,6 +110,12 @@ impl Disk for FsDisk {
     }
 }
 
+impl SharedDisk for FsDisk {
+    fn beside(&self) -> Self {
+        Self { folder: self.folder.clone(), files: BTreeMap::new(), lock: Arc::clone(&self.lock) }
+    }
+}
+
 /// Makes a folder and those above it, each name durable in the one above.
 fn make_folder(folder: &Path) -> Result<(), DiskError> {
     if folder.is_dir() {
@@ -139,12 +147,20 @@ fn lock(path: &Path) -> Result<File, DiskError> {
     let mut options = OpenOptions::new();
     let mut file =
         options.read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
-        Err(TryLockError::WouldBlock) => {
-            let what = format!("{} is held by {}", path.display(), holder(&mut file));
-            return Err(DiskError::new(DiskErrorKind::Locked, what));
+    let mut tries = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+            // A process that is being started has the files of the one that starts it, for a moment.
+            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => {
+                let what = format!("{} is held by {}", path.display(), holder(&mut file));
+                return Err(DiskError::new(DiskErrorKind::Locked, what));
+            }
         }
     }
     let line = format!("process {}\n", std::process::id());
@@ -174,6 +190,10 @@ fn failure(doing: &str, path: &Path, error: &std::io::Error) -> DiskError {
 
 /// The file whose lock is the folder's.
 const LOCK: &str = "lock";
+
+/// How often a lock that somebody has is tried again, and after what time.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// What is read of it.
 const HOLDER_BYTES_MAX: u64 = 64;

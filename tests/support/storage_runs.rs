@@ -223,7 +223,7 @@ fn count_unsynced(disk: &MemDisk) -> usize {
 
 /// Every image that a crash may leave, as far as they are tried: all lost, none lost, each piece
 /// alone lost, each alone kept, and some subsets.
-fn crash_images(disk: &MemDisk, draw: &mut Draw) -> Vec<(String, MemDisk)> {
+pub fn crash_images(disk: &MemDisk, draw: &mut Draw) -> Vec<(String, MemDisk)> {
     let pieces = count_unsynced(disk);
     let mut images = Vec::new();
     let mut add = |what: String, survives: &mut dyn FnMut(usize) -> bool| {

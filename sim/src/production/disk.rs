@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use plimsoll::storage::{Disk, DiskError, MemDisk};
+use plimsoll::storage::{Disk, DiskError, MemDisk, SharedDisk};
 
 use crate::world::crash_image;
 
@@ -37,6 +37,12 @@ impl HostDisk {
 
     fn lock(&self) -> MutexGuard<'_, MemDisk> {
         self.0.lock().expect("nobody panics with it")
+    }
+}
+
+impl SharedDisk for HostDisk {
+    fn beside(&self) -> Self {
+        self.clone()
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use plimsoll::raft::{Persist, SnapshotJob};
+use plimsoll::raft::{Persist, SavedSnapshot, SnapshotJob};
 use plimsoll::storage::{Disk, DiskErrorKind, MemDisk, StorageError, Unsynced as Fate};
 
 use super::drive::STORAGE_FAILED;
@@ -118,6 +118,7 @@ impl World {
             set_fault(storage.disk_mut(), fault);
         }
         let (meta, bytes) = (job.meta(), job.encode());
+        let length = bytes.len() as u64;
         if let Err(why) = storage.save_snapshot(meta, &bytes) {
             return self.storage_failed(index, &why, fault);
         }
@@ -127,7 +128,9 @@ impl World {
         let now = self.hosts[usize::from(index)].now(self.now_us);
         let host = &mut self.hosts[usize::from(index)];
         let node = host.node.as_mut().expect("it lives");
-        if let Some(covered) = node.handle_snapshot_saved(meta, bytes, now) {
+        let bytes = Some(bytes).filter(|_| job.is_wanted(length));
+        let saved = SavedSnapshot { meta, length, bytes };
+        if let Some(covered) = node.handle_snapshot_saved(saved, now) {
             let storage = host.storage.as_mut().expect("a node that runs has a storage");
             if let Err(why) = storage.compact(covered) {
                 return self.storage_failed(index, &why, fault);

@@ -62,7 +62,7 @@ impl Node {
 
     pub(super) fn stop_leading(&mut self) {
         self.leadership = None;
-        self.snapshots.stop_sending();
+        self.stop_sending();
     }
 
     /// Whether the present leadership began without a majority's clocks in agreement.

@@ -43,8 +43,8 @@ pub use persist::Persist;
 pub(super) use persist::from_stored;
 use reads::Reads;
 use ready::Outstanding;
-pub use snapshots::SnapshotJob;
 use snapshots::Snapshots;
+pub use snapshots::{SavedSnapshot, SnapshotJob};
 pub use status::{Role, Status};
 use writes::Writes;
 
@@ -129,6 +129,7 @@ impl Node {
         let Some(cluster) = identity.cluster else {
             return fail("the data directory belongs to no cluster");
         };
+        let length = recovered.snapshot.as_ref().map_or(0, |(_, bytes)| bytes.len() as u64);
         let state = match recovered.snapshot {
             Some((_, bytes)) => State::decode(bytes).map_err(|e| StartError(e.to_string()))?,
             None => State::before_joining(cluster),
@@ -158,7 +159,7 @@ impl Node {
             writes: Writes::default(),
             applied_change: None,
             reads: Reads::default(),
-            snapshots: Snapshots::new(state.index),
+            snapshots: Snapshots::new(state.index, length),
             options,
             outstanding: VecDeque::new(),
             transmits: VecDeque::new(),

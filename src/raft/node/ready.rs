@@ -184,7 +184,7 @@ impl Node {
         self.machine = state.machine;
         self.members = state.members;
         self.applied = state.index;
-        self.snapshots.installed(state.index);
+        self.snapshots.installed(state.index, whole.name.bytes);
         self.raw.advance_apply_to(state.index);
         self.progress.push_back(Progress::Installed { index: state.index });
         if let Some(request) = self.take_ended_change() {

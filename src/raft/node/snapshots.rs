@@ -20,13 +20,16 @@ use crate::codec::Reader;
 use crate::limits::RAFT_CHUNKS_MAX;
 use crate::raft::message::{Body, SnapshotName};
 use crate::raft::state::State;
-use crate::raft::{Now, RaftId};
+use crate::raft::{Now, Options, RaftId};
 use crate::storage::SnapshotMeta;
 
 /// The state of which a snapshot is wanted. Cheap to hold: it is a clone of the machine.
 #[derive(Clone, Debug)]
 pub struct SnapshotJob {
     state: State,
+    /// Somebody waits for it.
+    is_needed: bool,
+    kept_bytes: u64,
 }
 
 impl SnapshotJob {
@@ -41,6 +44,38 @@ impl SnapshotJob {
     pub fn encode(&self) -> Bytes {
         self.state.encode()
     }
+
+    /// How many bytes it has. O(n), and holds none of it.
+    #[must_use]
+    pub fn measure(&self) -> u64 {
+        self.state.measure()
+    }
+
+    /// Gives the snapshot in parts as they become ready. O(n), and holds only one of them.
+    ///
+    /// # Errors
+    /// Those of the sink; nothing more is given then.
+    pub fn write<E>(&self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        self.state.write(sink)
+    }
+
+    /// Whether the node wants a snapshot of this length back once it is saved: to send it, or
+    /// because it is small.
+    #[must_use]
+    pub const fn is_wanted(&self, length: u64) -> bool {
+        self.is_needed || length <= self.kept_bytes
+    }
+}
+
+/// A snapshot that was saved.
+#[derive(Clone, Debug)]
+pub struct SavedSnapshot {
+    /// What it covers.
+    pub meta: SnapshotMeta,
+    /// How many bytes it has.
+    pub length: u64,
+    /// Its bytes, if [`SnapshotJob::is_wanted`].
+    pub bytes: Option<Bytes>,
 }
 
 /// A snapshot that has arrived and was verified.
@@ -56,10 +91,12 @@ pub(super) struct Whole {
 pub(super) struct Snapshots {
     /// The last index of the newest own snapshot.
     newest: u64,
+    /// How many bytes it has.
+    length: u64,
     job: Option<SnapshotJob>,
     /// The configuration at the index of the job under way.
     under_way: Option<ConfState>,
-    /// The newest own snapshot, for sending.
+    /// The newest own snapshot, for sending, as long as it is small or needed.
     sendable: Option<(SnapshotName, Bytes)>,
     sending: BTreeMap<RaftId, Sending>,
     receiving: Option<Receiving>,
@@ -89,9 +126,10 @@ struct Receiving {
 }
 
 impl Snapshots {
-    pub const fn new(newest: u64) -> Self {
+    pub const fn new(newest: u64, length: u64) -> Self {
         Self {
             newest,
+            length,
             job: None,
             under_way: None,
             sendable: None,
@@ -113,41 +151,33 @@ impl Snapshots {
     }
 
     /// The machine was replaced by a snapshot.
-    pub fn installed(&mut self, index: u64) {
-        self.newest = self.newest.max(index);
-    }
-
-    /// This node no longer leads.
-    pub fn stop_sending(&mut self) {
-        self.sending.clear();
+    pub fn installed(&mut self, index: u64, length: u64) {
+        if index > self.newest {
+            (self.newest, self.length) = (index, length);
+        }
     }
 }
 
 impl Node {
     /// A snapshot that was asked for is durable. Returns the index up to which the log on disk may
     /// be compacted; none if a newer snapshot was installed meanwhile.
-    pub fn handle_snapshot_saved(
-        &mut self,
-        meta: SnapshotMeta,
-        bytes: Bytes,
-        now: Now,
-    ) -> Option<u64> {
+    pub fn handle_snapshot_saved(&mut self, saved: SavedSnapshot, now: Now) -> Option<u64> {
+        let SavedSnapshot { meta, length, bytes } = saved;
         let conf = self.snapshots.under_way.take()?;
         if self.stopped.is_some() || meta.index < self.snapshots.newest {
             return None;
         }
-        self.snapshots.newest = meta.index;
-        let name = SnapshotName::of(meta.index, meta.term, &bytes);
-        self.snapshots.sendable = Some((name, bytes));
+        (self.snapshots.newest, self.snapshots.length) = (meta.index, length);
+        let named = bytes.map(|bytes| (SnapshotName::of(meta.index, meta.term, &bytes), bytes));
+        let name = named.as_ref().map(|(name, _)| *name);
+        self.snapshots.sendable = named;
         let log = self.raw.mut_store();
         // Members a little behind are served from the log.
         let kept = self.options.snapshot_threshold / 2;
-        let is_large = log.bytes() > self.options.log_bytes_max / 2;
-        let boundary = if is_large { meta.index } else { meta.index.saturating_sub(kept) };
-        log.compact(boundary);
+        log.compact(log.first_kept(meta.index, kept, self.options.log_bytes_max / 4) - 1);
         // Whoever was added while it was being saved would not take it: there will be another one.
         let is_complete = ids_of(log.conf()).is_subset(&ids_of(&conf));
-        log.offer(is_complete.then_some((name, conf)));
+        log.offer(name.filter(|_| is_complete).map(|name| (name, conf)));
         self.settle(now);
         Some(meta.index)
     }
@@ -158,15 +188,16 @@ impl Node {
             return;
         }
         let log = self.raw.store();
-        let is_due = self.applied - self.snapshots.newest >= self.options.snapshot_threshold
-            || log.bytes() > self.options.log_bytes_max && self.applied > self.snapshots.newest;
-        if !is_due && !log.wants_snapshot() {
+        if !self.is_snapshot_due() && !log.wants_snapshot() {
             return;
         }
+        let is_needed = log.wants_snapshot();
         let conf = log.conf().clone();
         let Some(term) = log.term_at(self.applied) else { return };
         self.snapshots.under_way = Some(conf.clone());
         self.snapshots.job = Some(SnapshotJob {
+            is_needed,
+            kept_bytes: self.options.snapshot_kept_bytes,
             state: State {
                 cluster: self.cluster,
                 index: self.applied,
@@ -176,6 +207,19 @@ impl Node {
                 machine: self.machine.clone(),
             },
         });
+    }
+
+    /// Whether enough was applied since the last snapshot for what another one costs: it costs as much
+    /// as the state is large. Members come to it at different times, so that not all of them write
+    /// theirs at once.
+    fn is_snapshot_due(&self) -> bool {
+        let Options { snapshot_threshold, log_bytes_max, .. } = self.options;
+        let (applied, bytes) = (self.applied - self.snapshots.newest, self.raw.store().bytes());
+        let share = self.id.0 % DUE_SHARES;
+        let sooner = |bytes: u64| bytes - bytes / 4 * share / DUE_SHARES;
+        let is_worth_it = bytes as u64 >= sooner(self.snapshots.length / 2);
+        let is_log_large = bytes as u64 > sooner(log_bytes_max as u64);
+        applied >= snapshot_threshold && is_worth_it || applied > 0 && is_log_large
     }
 
     /// Begins to send a snapshot, in the place of raft-rs's message.
@@ -211,6 +255,7 @@ impl Node {
             let sending = self.snapshots.sending.remove(&from).expect("just seen");
             self.transmit(from, Body::Raft(Box::new(sending.message)), now);
             self.raw.report_snapshot(from.0, SnapshotStatus::Finish);
+            self.release_snapshot();
         } else {
             self.send_chunks(from, now);
         }
@@ -242,12 +287,30 @@ impl Node {
             if now.monotonic_ms - sending.heard_ms >= GIVE_UP_ELECTIONS * patience_ms {
                 self.snapshots.sending.remove(&peer);
                 self.raw.report_snapshot(peer.0, SnapshotStatus::Failure);
+                self.release_snapshot();
             } else if now.monotonic_ms - sending.sent_ms >= patience_ms / 2 {
                 sending.sent = sending.arrived;
                 sending.sent_ms = now.monotonic_ms;
                 let (snapshot, offset) = (sending.name, sending.arrived);
                 self.transmit(peer, Body::Chunk { snapshot, offset, bytes: Bytes::new() }, now);
             }
+        }
+    }
+
+    /// This node no longer leads.
+    pub(super) fn stop_sending(&mut self) {
+        self.snapshots.sending.clear();
+        self.release_snapshot();
+    }
+
+    /// Lets go of a snapshot that is too large to be kept for nobody.
+    fn release_snapshot(&mut self) {
+        let sendable = self.snapshots.sendable.as_ref();
+        let is_large =
+            sendable.is_some_and(|(name, _)| name.bytes > self.options.snapshot_kept_bytes);
+        if is_large && self.snapshots.sending.is_empty() {
+            self.snapshots.sendable = None;
+            self.raw.mut_store().offer(None);
         }
     }
 
@@ -323,5 +386,7 @@ fn read_name(data: &[u8]) -> Option<SnapshotName> {
     SnapshotName::read(&mut Reader::new(Bytes::copy_from_slice(data))).ok()
 }
 
+/// Into how many shares members are divided by when a snapshot is due.
+const DUE_SHARES: u64 = 4;
 /// Election timeouts after which a receiver that is not heard is given up.
 const GIVE_UP_ELECTIONS: u64 = 5;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use plimsoll::clock::UnixMillis;
 use plimsoll::raft::{
     ClusterId, Envelope, Identity, Member, Node, Now, Options, Persist, Progress, RaftId, Request,
-    RequestId, Response, SnapshotJob, found,
+    RequestId, Response, SavedSnapshot, SnapshotJob, found,
 };
 use plimsoll::storage::{MemDisk, Recovered, Storage, StorageOptions};
 
@@ -75,7 +75,11 @@ pub fn persist_to(storage: &mut Storage<MemDisk>, persist: &Persist) {
 fn save(storage: &mut Storage<MemDisk>, node: &mut Node, job: &SnapshotJob, now: Now) {
     let (meta, bytes) = (job.meta(), job.encode());
     storage.save_snapshot(meta, &bytes).unwrap();
-    if let Some(index) = node.handle_snapshot_saved(meta, bytes, now) {
+    let length = job.measure();
+    assert_eq!(length, bytes.len() as u64);
+    let bytes = Some(bytes).filter(|_| job.is_wanted(length));
+    let saved = SavedSnapshot { meta, length, bytes };
+    if let Some(index) = node.handle_snapshot_saved(saved, now) {
         storage.compact(index).unwrap();
     }
 }
