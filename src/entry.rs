@@ -23,6 +23,12 @@ impl Key {
     /// # Errors
     /// `INVALID` if it is empty, too long or contains a NUL byte.
     pub fn new(key: &str) -> Result<Self> {
+        Self::check(key)?;
+        Ok(Self(key.into()))
+    }
+
+    /// Checks a key, as [`Key::new`] does.
+    pub(crate) fn check(key: &str) -> Result<()> {
         if key.is_empty() {
             return Err(Error::invalid("the key is empty"));
         }
@@ -37,7 +43,7 @@ impl Key {
         if let Some(position) = key.bytes().position(|byte| byte == 0) {
             return Err(Error::invalid(format!("the key has a NUL byte at byte {position}")));
         }
-        Ok(Self(key.into()))
+        Ok(())
     }
 
     /// Parses a key from bytes.

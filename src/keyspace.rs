@@ -21,6 +21,12 @@ impl Keyspace {
     /// # Errors
     /// `INVALID` unless it matches `^[a-z][a-z0-9._-]*$` and has at most [`KEYSPACE_BYTES_MAX`] bytes.
     pub fn new(name: &str) -> Result<Self> {
+        Self::check(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// Checks a name, as [`Keyspace::new`] does.
+    pub(crate) fn check(name: &str) -> Result<()> {
         let is_allowed =
             |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
         let starts_well = name.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
@@ -37,7 +43,7 @@ impl Keyspace {
             ))
             .with_detail("limit", KEYSPACE_BYTES_MAX));
         }
-        Ok(Self(name.into()))
+        Ok(())
     }
 
     /// The name.

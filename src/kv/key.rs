@@ -58,8 +58,10 @@ impl QualifiedKey {
     pub(super) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
         let bytes = reader.bytes("a key")?;
         let parse = |bytes: &[u8]| {
-            let (keyspace, key) = std::str::from_utf8(bytes).ok()?.split_once('\0')?;
-            Some(Self::new(&Keyspace::new(keyspace).ok()?, &Key::new(key).ok()?))
+            let text = std::str::from_utf8(bytes).ok()?;
+            let (keyspace, key) = text.split_once('\0')?;
+            Keyspace::check(keyspace).and_then(|()| Key::check(key)).ok()?;
+            Some(Self(text.into()))
         };
         parse(&bytes).ok_or(reader.error("a key"))
     }

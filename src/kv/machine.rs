@@ -179,7 +179,7 @@ impl StateMachine {
                     deadline = deadline.or(old.and_then(|old| old.deadline));
                 }
                 let version = Version::Numbered { epoch: self.epoch, revision: self.revision + 1 };
-                let record = Arc::new(Record::new(key, value.clone(), version, deadline));
+                let record = Arc::new(Record::new(key, value.detached(), version, deadline));
                 let old = self.entries.insert(key, Arc::clone(&record));
                 if old.is_some_and(|old| !old.is_live(self.log_time))
                     && !mutant!("expired entry is overwritten without its expire event")

@@ -58,6 +58,16 @@ impl Encoded {
         Ok(Self(bytes))
     }
 
+    /// The same in a buffer of its own, unless it is large: a value that is kept for long should not
+    /// keep all that it was read with.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        if self.0.len() > DETACHED_BYTES_MAX {
+            return self.clone();
+        }
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The value. Strings share the bytes of the encoding.
     #[must_use]
     pub fn decode(&self) -> Value {
@@ -85,6 +95,9 @@ impl TryFrom<&Value> for Encoded {
         Self::new(value)
     }
 }
+
+/// Up to how many bytes a value is copied to be alone.
+const DETACHED_BYTES_MAX: usize = 64 << 10;
 
 /// Exact for scalars and strings, a guess for tables.
 const fn size_hint(value: &Value) -> usize {
