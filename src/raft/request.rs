@@ -56,9 +56,10 @@ pub struct Response {
 pub enum Answer {
     /// The command was applied.
     Applied {
-        /// At which index of the log.
+        /// At which index of the log it was executed: a command of a session perhaps before, as an
+        /// earlier copy of it.
         index: u64,
-        /// The log time after it.
+        /// The log time after that.
         log_time: UnixMillis,
         /// What the machine replied.
         reply: kv::Reply,
