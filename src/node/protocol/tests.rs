@@ -80,9 +80,10 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ("cancel", ClientFrame::Cancel(300)),
         ("write", request(Ask::Write(stamped(write)))),
         ("open session", request(Ask::Write(Command::new(Action::OpenSession)))),
-        ("record", request(Ask::Record(key("k")))),
-        ("has", request(Ask::Has(key("k")))),
-        ("page", request(Ask::Page(keyspace(), query))),
+        ("record", request(Ask::Look(Look::Record(key("k"))))),
+        ("has", request(Ask::Look(Look::Has(key("k"))))),
+        ("page", request(Ask::Look(Look::Page(keyspace(), query)))),
+        ("labelled", request(Ask::Labelled(Look::Has(key("k"))))),
         ("watch", request(watch(after))),
         ("watch from now", request(watch(None))),
         ("status", request(Ask::Status)),
@@ -129,6 +130,11 @@ fn founding(status: FoundingStatus) -> NodeFrame {
     answer(Tell::Status(Box::new(NodeStatus { name: "n1".into(), phase })))
 }
 
+fn labelled(tell: Tell) -> NodeFrame {
+    let seen = Seen { index: 12, log_time: UnixMillis(1_000), epoch: 0xe7 };
+    answer(Tell::Labelled { seen, tell: Box::new(tell) })
+}
+
 fn replies() -> Vec<Reply> {
     let version = Version::Numbered { epoch: 0xe7, revision: 8 };
     let refused = |reason, index| Reply::Refused(Refusal { reason, index });
@@ -167,6 +173,8 @@ fn node_frames() -> Vec<(&'static str, NodeFrame)> {
         ("no record", answer(Tell::Record(None))),
         ("has", answer(Tell::Has(true))),
         ("page", answer(Tell::Page(page))),
+        ("labelled", labelled(Tell::Has(true))),
+        ("", labelled(Tell::Record(Some(record("m"))))),
         ("watching", answer(Tell::Watching { epoch: 0xe7, revision: 8 })),
         ("revision", answer(Tell::Revision { epoch: 0xe7, change })),
         ("status", answer(Tell::Status(Box::new(status())))),
