@@ -33,6 +33,8 @@ pub struct Processes {
     links: Option<Linked>,
     /// Where the data of a node is, if it is on a file system of its own.
     small_disk: Option<(usize, SmallDisk)>,
+    /// How many files each node may open, if not as many as this process.
+    pub files_max: Option<u32>,
 }
 
 /// The relays, and where clients find them.
@@ -62,7 +64,7 @@ impl Processes {
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let running = (0..NODES).map(|_| None).collect();
-        Self { folder, base_port, running, links: None, small_disk: None }
+        Self { folder, base_port, running, links: None, small_disk: None, files_max: None }
     }
 
     pub fn run_all(&mut self) {
@@ -140,9 +142,15 @@ impl Processes {
             .open(self.folder.path().join(format!("n{node}.log")))
             .unwrap();
         let program = env!("CARGO_BIN_EXE_plimsoll");
-        let mut command = match &self.small_disk {
-            Some((place, disk)) if *place == node => disk.command(program),
-            _ => Command::new(program),
+        let mut command = match (&self.small_disk, self.files_max) {
+            (Some((place, disk)), _) if *place == node => disk.command(program),
+            (_, None) => Command::new(program),
+            (_, Some(files_max)) => {
+                let mut command = Command::new("sh");
+                let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
+                command.args(["-c", &script, program]);
+                command
+            }
         };
         let child = command
             .args(["node", "--config"])
@@ -194,11 +202,23 @@ impl Processes {
         self.folder.path().join("c/secret")
     }
 
+    pub fn member_address(&self, node: usize) -> String {
+        format!("127.0.0.1:{}", self.member_port(node))
+    }
+
+    /// Resident memory of a node, in bytes, where the system tells.
+    pub fn resident(&self, node: usize) -> Option<usize> {
+        let id = self.running[node].as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<usize>().ok()? << 10)
+    }
+
     fn member_port(&self, node: usize) -> u16 {
         self.base_port + 10 * node as u16
     }
 
-    fn client_address(&self, node: usize) -> String {
+    pub fn client_address(&self, node: usize) -> String {
         format!("127.0.0.1:{}", self.member_port(node) + 1)
     }
 
