@@ -40,6 +40,8 @@ pub enum MemberChange {
     Promote(RaftId),
     /// A member leaves for ever: its raft id is never used again.
     Remove(RaftId),
+    /// A member is reached elsewhere, or bears another name; it votes or not as before.
+    Move(Member),
 }
 
 /// The end of a request.

@@ -74,6 +74,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         MemberChange::AddLearner(member(0xd4)),
         MemberChange::Promote(RaftId(0xe5)),
         MemberChange::Remove(RaftId(0xf6)),
+        MemberChange::Move(member(0xd4)),
     ];
     vec![
         ("alive", ClientFrame::Alive),
