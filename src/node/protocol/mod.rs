@@ -405,13 +405,9 @@ impl Tell {
                 writer.byte(TELL_HAS);
                 writer.byte(u8::from(*has));
             }
-            Self::Page(MachinePage { items, has_more }) => {
+            Self::Page(page) => {
                 writer.byte(TELL_PAGE);
-                writer.byte(u8::from(*has_more));
-                writer.count(items.len());
-                for (key, record) in items {
-                    write_entry(writer, key, record);
-                }
+                write_page(writer, page);
             }
             Self::Watching { epoch, revision } => {
                 writer.byte(TELL_WATCHING);
@@ -563,6 +559,14 @@ pub(super) fn refusal(command: &Command) -> Option<Failure> {
         ));
     }
     None
+}
+
+fn write_page(writer: &mut Writer, MachinePage { items, has_more }: &MachinePage) {
+    writer.byte(u8::from(*has_more));
+    writer.count(items.len());
+    for (key, record) in items {
+        write_entry(writer, key, record);
+    }
 }
 
 fn write_entry(writer: &mut Writer, key: &QualifiedKey, record: &Record) {

@@ -227,7 +227,7 @@ impl Worker {
                 self.resolve_one().await;
             }
             // Every other client only writes: one of them waits wherever something goes wrong.
-            let first = 8 * u64::from(self.number % 2 == 0);
+            let first = 8 * u64::from(self.number.is_multiple_of(2));
             match first + self.draw(16 - first) {
                 0..6 => self.entry().await,
                 6 => self.has().await,
