@@ -209,7 +209,8 @@ pub const GREETING_TEXT_BYTES_MAX: usize = 1_024;
 /// Inputs that wait for a node, before whoever has another one waits too.
 pub const NODE_INBOX_MAX: usize = 4_096;
 
-/// Connections that a node has on each of its addresses; beyond it new ones are closed at once.
+/// Connections that a node has on each of its addresses, if its process may open so many files; beyond
+/// it new ones are told so and closed.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
 /// Bytes that wait to be sent to one member; what comes beyond it is lost, and sent again later.

@@ -287,3 +287,76 @@ async fn a_node_that_is_to_join_does_not_keep_the_others_from_founding() {
     })
     .await;
 }
+
+/// Starts a node on another port.
+async fn start_elsewhere(nodes: &mut Nodes, place: usize) {
+    nodes.addresses[place] = nodes::free_address();
+    nodes.start(place).await;
+}
+
+/// Waits until all nodes that run know all members where they are.
+async fn all_are_known(nodes: &Nodes) {
+    eventually("all members are known where they are", async || {
+        for place in 0..nodes.nodes.len() {
+            let members = nodes.status(place).await?.members;
+            let mut known: Vec<_> = members.values().map(|it| it.address.clone()).collect();
+            let mut addresses = nodes.addresses.clone();
+            known.sort_unstable();
+            addresses.sort_unstable();
+            if known != addresses {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_starts_on_another_port_is_reached_there() {
+    let mut nodes = Nodes::founded(3).await;
+    let leader = nodes.leader().await;
+    // A follower, and then the leader.
+    for place in [(leader + 1) % 3, leader] {
+        let id = nodes.status(place).await.unwrap().raft.id;
+        nodes.stop(place).await;
+        write(nodes.handle((place + 1) % 3), &format!("before{place}"), "v").await.unwrap();
+        start_elsewhere(&mut nodes, place).await;
+        all_are_known(&nodes).await;
+        let status = nodes.status(place).await.unwrap();
+        assert_eq!((status.raft.id, status.raft.voters.len()), (id, 3));
+        let machine = nodes.handle(place).read(PATIENCE).await.unwrap();
+        assert_eq!(value_of(&machine, &format!("before{place}")), Some(Value::from("v")));
+    }
+    // The others reach it after a start of their own, though nobody tells them but their logs.
+    for place in 0..3 {
+        nodes.stop(place).await;
+    }
+    for place in 0..3 {
+        let mut options = nodes.options(place);
+        options.network.as_mut().unwrap().join.clear();
+        nodes.start_with(place, options).await;
+    }
+    let leader = nodes.leader().await;
+    write(nodes.handle(leader), "after", "v").await.unwrap();
+    for place in 0..3 {
+        let machine = nodes.handle(place).read(PATIENCE).await.unwrap();
+        assert_eq!(value_of(&machine, "after"), Some(Value::from("v")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_starts_on_other_ports_finds_itself_by_where_it_joins() {
+    let mut nodes = Nodes::founded(3).await;
+    write(nodes.handle(0), "k", "v").await.unwrap();
+    for place in 0..3 {
+        nodes.stop(place).await;
+        nodes.addresses[place] = nodes::free_address();
+    }
+    for place in 0..3 {
+        nodes.start(place).await;
+    }
+    let machine = nodes.handle(1).read(PATIENCE).await.unwrap();
+    assert_eq!(value_of(&machine, "k"), Some(Value::from("v")));
+    all_are_known(&nodes).await;
+}

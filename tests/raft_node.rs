@@ -13,8 +13,8 @@ use plimsoll::kv::{
     Action, Command, KeyRef, QualifiedKey, Reply, SessionId, SessionStamp, Write, Written,
 };
 use plimsoll::raft::{
-    Answer, Body, ClusterId, MemberChange, Node, Options, Persist, RaftId, Request, RequestId,
-    Role, force_new_cluster,
+    Answer, Body, ClusterId, FailureReason, Member, MemberChange, Node, Options, Persist, RaftId,
+    Request, RequestId, Role, force_new_cluster,
 };
 use plimsoll::storage::{Batch, HardState, SnapshotMeta, StoredEntry};
 use plimsoll::value::{Encoded, Value};
@@ -333,4 +333,40 @@ fn steps_join_to_one_batch_without_what_the_later_one_replaces() {
     };
     let mut alone = first.join(installed).unwrap();
     assert!(alone.join(first).is_some());
+}
+
+#[test]
+fn a_member_is_moved_and_votes_or_not_as_before() {
+    let mut cluster = elected(3);
+    let (new, stranger) = (RaftId(9), RaftId(8));
+    cluster.add_host(new);
+    cluster.start(new);
+    let elsewhere = |id: RaftId| Member { address: "elsewhere:1".into(), ..member(id.0) };
+    let mut change = |change| {
+        let request = cluster.request(B, Request::Change(vec![change]), 10_000);
+        cluster.deliver();
+        cluster.tick(60, None);
+        cluster.response(B, request).expect("ended").result
+    };
+    change(MemberChange::AddLearner(member(9))).unwrap();
+    for id in [A, C, new] {
+        change(MemberChange::Move(elsewhere(id))).unwrap();
+    }
+    let failure = change(MemberChange::Move(elsewhere(stranger))).unwrap_err();
+    assert!(matches!(&failure.reason, FailureReason::Refused(why) if why.contains("no member")));
+    for id in [A, B, C, new] {
+        let (status, members) = (cluster.node(id).status(), cluster.node(id).members());
+        assert_eq!((status.voters, status.learners), ([A, B, C].into(), [new].into()), "{id}");
+        assert!(status.outgoing.is_empty());
+        for moved in [A, C, new] {
+            assert_eq!(members[&moved], elsewhere(moved), "{id}");
+        }
+        assert_eq!((&members[&B], members.len()), (&member(B.0), 4), "{id}");
+    }
+    // A start from what storage holds knows it too.
+    cluster.crash(A);
+    cluster.start(A);
+    cluster.tick(20, None);
+    assert_eq!(cluster.node(A).members()[&new], elsewhere(new));
+    write(&mut cluster, B, put("k", "v"));
 }

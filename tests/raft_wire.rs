@@ -49,6 +49,7 @@ fn envelopes() -> BTreeMap<&'static str, Envelope> {
         MemberChange::AddLearner(named_member()),
         MemberChange::Promote(RaftId(0xe5)),
         MemberChange::Remove(RaftId(0xf6)),
+        MemberChange::Move(named_member()),
     ];
     [
         ("raft", Body::Raft(Box::new(heartbeat))),

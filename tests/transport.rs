@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use plimsoll::limits::{FRAME_BYTES_MAX, GREETING_TEXT_BYTES_MAX};
 use plimsoll::transport::{
-    Connection, Secret, SecretError, TransportError, accept, connect, initiate,
+    Connection, Secret, SecretError, TransportError, accept, connect, initiate, turn_away,
 };
 use support::{GREETING, LONG, RawPeer, accepted, frame, greeting, pair, secret};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 /// Bytes of a body that fill a record exactly.
@@ -459,3 +459,24 @@ fn set_mode(file: &std::path::Path, mode: u32) {
 
 #[cfg(not(unix))]
 fn set_mode(_: &std::path::Path, _: u32) {}
+
+#[tokio::test]
+async fn whoever_finds_no_room_is_told_so_over_tcp() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let full = tokio::spawn(async move {
+        for _ in 0..2 {
+            turn_away(listener.accept().await.unwrap().0, LONG).await;
+        }
+    });
+    let error = connect(&address, &secret(), &greeting("n1"), LONG).await.unwrap_err();
+    assert_eq!(error, TransportError::Full);
+    assert!(error.to_string().contains("as many connections as it takes"), "{error}");
+    // Before it has said anything, and without a word more.
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, [&support::PREAMBLE[..], &[2]].concat());
+    drop(stream);
+    full.await.unwrap();
+}

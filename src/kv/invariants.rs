@@ -20,7 +20,7 @@ use super::entries::Record;
 use super::history::KeyEvent;
 use super::key::QualifiedKey;
 use super::machine::StateMachine;
-use super::session::ClientSession;
+use super::session::{ClientSession, Executed};
 use crate::clock::UnixMillis;
 use crate::entry::{EventKind, Version};
 use crate::limits::{REMOVALS_MAX, SESSION_REPLIES_MAX, TTL_MS_MAX};
@@ -66,10 +66,12 @@ impl StateMachine {
         let used_first = if was_used { id.index.checked_add(1) } else { Some(id.index) };
         let is_used_since = used_first.is_some_and(|first| first <= session.used_at);
         require(is_used_since, "a session used after it was opened")?;
-        for (seq, reply) in &session.replies {
+        for (seq, Executed { execution, reply }) in &session.replies {
             let place = seq.checked_sub(session.low);
             let is_within = place.is_some_and(|place| place < SESSION_REPLIES_MAX);
             require(is_within, "a sequence number within the window")?;
+            let is_use = id.index < execution.index && execution.index <= session.used_at;
+            require(is_use && execution.log_time <= self.log_time, "a command executed since")?;
             self.check_reply(id, session.used_at, reply)?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use super::digest::Digest;
 use super::entries::{Entries, Record};
 use super::history::{History, KeyEvent, RevisionChange};
 use super::key::{KeyRef, QualifiedKey};
-use super::session::{Admission, Sessions};
+use super::session::{Admission, Executed, Sessions};
 use crate::clock::UnixMillis;
 use crate::codec::Writer;
 use crate::entry::{Condition, EventKind, ListQuery, Version};
@@ -36,6 +36,17 @@ pub struct Outcome {
     pub reply: Reply,
     /// The revision that it made, if it changed an entry.
     pub change: Option<RevisionChange>,
+    /// Where it was executed, if that was before and this is only the reply of then.
+    pub repeats: Option<Execution>,
+}
+
+/// Where a command was executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// At which index of the log.
+    pub index: u64,
+    /// The log time after it.
+    pub log_time: UnixMillis,
 }
 
 /// What the writes did and the revision that they made, or why which of them (counted from 0)
@@ -60,6 +71,13 @@ pub enum Room {
     AfterRemovals,
     /// It does not.
     None,
+}
+
+impl Outcome {
+    /// Of a command that is executed now.
+    const fn new(reply: Reply, change: Option<RevisionChange>) -> Self {
+        Self { reply, change, repeats: None }
+    }
 }
 
 impl StateMachine {
@@ -93,16 +111,17 @@ impl StateMachine {
         let Some(session) = command.session else {
             return self.execute(index, stamp, &command.action);
         };
-        let refused = match self.sessions.admit(index, session) {
+        let (reply, repeats) = match self.sessions.admit(index, session) {
             Admission::Execute => {
                 let outcome = self.execute(index, stamp, &command.action);
-                self.sessions.record(session, outcome.reply.clone());
+                let execution = Execution { index, log_time: self.log_time };
+                self.sessions.record(session, Executed { execution, reply: outcome.reply.clone() });
                 return outcome;
             }
-            Admission::Repeat(reply) => reply,
-            Admission::Refuse(reason) => Reply::Refused(Refusal { reason, index: None }),
+            Admission::Repeat(Executed { execution, reply }) => (reply, Some(execution)),
+            Admission::Refuse(reason) => (Reply::Refused(Refusal { reason, index: None }), None),
         };
-        Outcome { reply: refused, change: None }
+        Outcome { reply, change: None, repeats }
     }
 
     fn execute(&mut self, index: u64, stamp: UnixMillis, action: &Action) -> Outcome {
@@ -111,25 +130,25 @@ impl StateMachine {
                 Ok(()) => {
                     let mut events = self.start_writing(*make_room, 1);
                     let written = self.write_one(stamp, write, &mut events);
-                    Outcome { reply: Reply::Written(written), change: self.commit(events) }
+                    Outcome::new(Reply::Written(written), self.commit(events))
                 }
                 Err(reason) => self.refuse(reason, None),
             },
             Action::Transact { writes, make_room } => {
                 match self.write_all(stamp, writes, *make_room) {
-                    Ok((written, change)) => Outcome { reply: Reply::Transacted(written), change },
+                    Ok((written, change)) => Outcome::new(Reply::Transacted(written), change),
                     Err((reason, position)) => self.refuse(reason, Some(position + 1)),
                 }
             }
             Action::Advance => {
                 let events = self.remove_expired();
                 let removed = events.len();
-                Outcome { reply: Reply::Advanced(removed), change: self.commit(events) }
+                Outcome::new(Reply::Advanced(removed), self.commit(events))
             }
             Action::OpenSession => {
                 let id = SessionId { epoch: self.epoch, index };
                 self.sessions.open(id);
-                Outcome { reply: Reply::SessionOpened(id), change: None }
+                Outcome::new(Reply::SessionOpened(id), None)
             }
         }
     }
@@ -239,7 +258,7 @@ impl StateMachine {
         if mutant!("failed write takes a revision") {
             self.push_revision(Vec::new());
         }
-        Outcome { reply: Reply::Refused(Refusal { reason, index }), change: None }
+        Outcome::new(Reply::Refused(Refusal { reason, index }), None)
     }
 
     /// Removes expired entries, at most [`REMOVALS_MAX`], and returns their events.

@@ -1,7 +1,7 @@
 //! The key-value machine: deterministic, total, replicated by feeding it the same log.
 //!
 //! ```text
-//! apply(index, stamp, command) -> Outcome { reply, change }
+//! apply(index, stamp, command) -> Outcome { reply, change, repeats }
 //! ```
 //!
 //! It holds entries in one ordered map (all keyspaces together), the order of their deadlines,
@@ -45,4 +45,4 @@ pub use entries::Record;
 pub use history::{KeyEvent, RevisionChange};
 pub use key::{KeyRef, QualifiedKey};
 pub use log_entry::{LogEntry, decode_command, encode_command};
-pub use machine::{MachinePage, Outcome, Room, StateMachine};
+pub use machine::{Execution, MachinePage, Outcome, Room, StateMachine};

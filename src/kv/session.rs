@@ -1,8 +1,8 @@
 //! Client sessions: the memory by which a command is executed at most once.
 //!
 //! A command carries (session, seq, low). The machine keeps the replies of the applied sequence
-//! numbers from low on, in a window of [`SESSION_REPLIES_MAX`], and answers a repeat from them. A
-//! command below low, beyond the window, or of an unknown session is refused and never executed:
+//! numbers from low on, and where each was executed, in a window of [`SESSION_REPLIES_MAX`], and
+//! answers a repeat from them. A command below low, beyond the window, or of an unknown session is refused and never executed:
 //! that the session is unknown may mean that the command was executed and forgotten.
 //!
 //! Sessions are evicted by count, least recently used first, where every command that names a
@@ -16,8 +16,10 @@ use imbl::{OrdMap, OrdSet};
 
 use super::command::{Reason, Reply, SessionId, SessionStamp};
 use super::digest::Digest;
-use super::wire::encode_reply;
-use crate::codec::Writer;
+use super::machine::Execution;
+use super::wire::{decode_reply, encode_reply};
+use crate::clock::UnixMillis;
+use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::{CLIENT_SESSIONS_MAX, SESSION_REPLIES_MAX};
 use crate::mutant::mutant;
 
@@ -29,7 +31,14 @@ pub(super) struct ClientSession {
     /// The index of the last command that named the session.
     pub used_at: u64,
     /// The replies of the applied sequence numbers from `low` on.
-    pub replies: OrdMap<u64, Reply>,
+    pub replies: OrdMap<u64, Executed>,
+}
+
+/// What is kept of a command that was executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Executed {
+    pub execution: Execution,
+    pub reply: Reply,
 }
 
 /// What to do with a command of a session.
@@ -38,7 +47,7 @@ pub(super) enum Admission {
     /// Execute it and record the reply.
     Execute,
     /// It was executed before: answer this.
-    Repeat(Reply),
+    Repeat(Executed),
     /// Refuse it.
     Refuse(Reason),
 }
@@ -77,9 +86,9 @@ impl Sessions {
         while session.low < stamp.low
             && session.replies.get_min().is_some_and(|(seq, _)| *seq < stamp.low)
         {
-            let (seq, reply) = session.replies.get_min().cloned().expect("just seen");
+            let (seq, executed) = session.replies.get_min().cloned().expect("just seen");
             session.replies.remove(&seq);
-            self.digest = self.digest.minus(reply_hash(stamp.session, seq, &reply));
+            self.digest = self.digest.minus(reply_hash(stamp.session, seq, &executed));
         }
         session.low = session.low.max(stamp.low);
         let admission = decide(&session, stamp.seq);
@@ -88,14 +97,14 @@ impl Sessions {
     }
 
     /// Keeps the reply of an executed command.
-    pub fn record(&mut self, stamp: SessionStamp, reply: Reply) {
+    pub fn record(&mut self, stamp: SessionStamp, executed: Executed) {
         let Some(session) = self.sessions.get_mut(&stamp.session) else { return };
         let session = Arc::make_mut(session);
         if mutant!("only the last reply is kept") {
             session.replies.clear();
         }
-        self.digest = self.digest.plus(reply_hash(stamp.session, stamp.seq, &reply));
-        let previous = session.replies.insert(stamp.seq, reply);
+        self.digest = self.digest.plus(reply_hash(stamp.session, stamp.seq, &executed));
+        let previous = session.replies.insert(stamp.seq, executed);
         debug_assert!(
             previous.is_none() || cfg!(feature = "mutants"),
             "a command is executed at most once"
@@ -109,8 +118,8 @@ impl Sessions {
 
     /// Puts back a session read from a snapshot.
     pub fn insert(&mut self, id: SessionId, session: ClientSession) {
-        for (seq, reply) in &session.replies {
-            self.digest = self.digest.plus(reply_hash(id, *seq, reply));
+        for (seq, executed) in &session.replies {
+            self.digest = self.digest.plus(reply_hash(id, *seq, executed));
         }
         self.replace(id, session);
     }
@@ -142,17 +151,17 @@ impl Sessions {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.usage.remove(&(session.used_at, id));
         self.digest = self.digest.minus(session_hash(id, &session));
-        for (seq, reply) in &session.replies {
-            self.digest = self.digest.minus(reply_hash(id, *seq, reply));
+        for (seq, executed) in &session.replies {
+            self.digest = self.digest.minus(reply_hash(id, *seq, executed));
         }
     }
 }
 
 fn decide(session: &ClientSession, seq: u64) -> Admission {
-    if let Some(reply) = session.replies.get(&seq)
+    if let Some(executed) = session.replies.get(&seq)
         && !mutant!("repeated command is applied again")
     {
-        return Admission::Repeat(reply.clone());
+        return Admission::Repeat(executed.clone());
     }
     if seq < session.low && !mutant!("sequence below low is applied") {
         return Admission::Refuse(Reason::SequenceTooLow);
@@ -165,6 +174,21 @@ fn decide(session: &ClientSession, seq: u64) -> Admission {
     Admission::Execute
 }
 
+impl Executed {
+    pub fn encode(&self, writer: &mut Writer) {
+        writer.unsigned(self.execution.index);
+        writer.unsigned(self.execution.log_time.0);
+        encode_reply(writer, &self.reply);
+    }
+
+    pub fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let index = reader.unsigned("where a command was executed")?;
+        let log_time = UnixMillis(reader.unsigned("when a command was executed")?);
+        let execution = Execution { index, log_time };
+        Ok(Self { execution, reply: decode_reply(reader)? })
+    }
+}
+
 /// Of all but the replies.
 fn session_hash(id: SessionId, session: &ClientSession) -> Digest {
     let mut writer = Writer::with_capacity(40);
@@ -175,12 +199,12 @@ fn session_hash(id: SessionId, session: &ClientSession) -> Digest {
     Digest::of(HASH_SESSION, writer.as_slice())
 }
 
-fn reply_hash(id: SessionId, seq: u64, reply: &Reply) -> Digest {
+fn reply_hash(id: SessionId, seq: u64, executed: &Executed) -> Digest {
     let mut writer = Writer::with_capacity(64);
     writer.fixed(id.epoch);
     writer.unsigned(id.index);
     writer.unsigned(seq);
-    encode_reply(&mut writer, reply);
+    executed.encode(&mut writer);
     Digest::of(HASH_REPLY, writer.as_slice())
 }
 

@@ -6,8 +6,8 @@
 //! "PLIMKV"  format version: byte
 //! epoch: fixed  revision  log time (ms)
 //! entries: count, each: key, value, epoch: fixed, revision, deadline: optional     in key order
-//! sessions: count, each: epoch: fixed, index, low, used at, replies: count, each: seq, reply
-//!                                                                          in order of id and seq
+//! sessions: count, each: epoch: fixed, index, low, used at, replies: count, each: seq,
+//!           index, log time (ms), reply                                    in order of id and seq
 //! compacted revision, changes: count, each: events: count, each: kind: byte, key, [record]
 //! digest of the state: 16 bytes
 //! ```
@@ -24,15 +24,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::command::{Reply, SessionId};
+use super::command::SessionId;
 use super::entries::Entries;
 use super::history::{History, RevisionChange};
 use super::key::QualifiedKey;
 use super::machine::StateMachine;
-use super::session::{ClientSession, Sessions};
-use super::wire::{
-    decode_events, decode_record, decode_reply, encode_events, encode_record, encode_reply,
-};
+use super::session::{ClientSession, Executed, Sessions};
+use super::wire::{decode_events, decode_record, encode_events, encode_record};
 use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::{CLIENT_SESSIONS_MAX, REVISION_MAX};
@@ -161,9 +159,9 @@ fn encode_sessions(writer: &mut Writer, sessions: &Sessions) {
         writer.unsigned(session.low);
         writer.unsigned(session.used_at);
         writer.count(session.replies.len());
-        for (seq, reply) in &session.replies {
+        for (seq, executed) in &session.replies {
             writer.unsigned(*seq);
-            encode_reply(writer, reply);
+            executed.encode(writer);
         }
     }
 }
@@ -192,14 +190,14 @@ fn decode_sessions(reader: &mut Reader) -> Decoded<Sessions> {
     Ok(sessions)
 }
 
-fn decode_replies(reader: &mut Reader) -> Decoded<OrdMap<u64, Reply>> {
+fn decode_replies(reader: &mut Reader) -> Decoded<OrdMap<u64, Executed>> {
     let mut replies = OrdMap::new();
-    for _ in 0..reader.count(2, "the number of replies")? {
+    for _ in 0..reader.count(4, "the number of replies")? {
         let seq = reader.unsigned("a sequence number")?;
         if replies.get_max().is_some_and(|(previous, _)| *previous >= seq) {
             return Err(reader.error("sequence numbers in order"));
         }
-        replies.insert(seq, decode_reply(reader)?);
+        replies.insert(seq, Executed::decode(reader)?);
     }
     Ok(replies)
 }

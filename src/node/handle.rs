@@ -105,8 +105,13 @@ impl NodeHandle {
     /// # Errors
     /// `TIMEOUT` or `UNAVAILABLE` if no majority confirms it within the timeout.
     pub async fn read(&self, timeout: Duration) -> Result<StateMachine, Failure> {
+        self.read_published(timeout).await.map(|published| published.machine)
+    }
+
+    /// As [`NodeHandle::read`], with how far that machine has come.
+    pub(super) async fn read_published(&self, timeout: Duration) -> Result<Published, Failure> {
         self.request(Request::Read, timeout).await?;
-        Ok(self.published.borrow().machine.clone())
+        Ok(self.published.borrow().clone())
     }
 
     /// The machine as it is applied here, and as it goes on.

@@ -29,7 +29,7 @@ pub(super) struct Links {
     network: Option<(Secret, Greeting)>,
     inbox: mpsc::WeakSender<Input>,
     links: BTreeMap<String, Link>,
-    /// Where members were heard that the log does not know.
+    /// Where nodes said that they are when they were heard last.
     heard: BTreeMap<RaftId, String>,
 }
 
@@ -65,10 +65,11 @@ impl Links {
         self.links.clear();
     }
 
-    /// Sends a message to a member, at the address that the log knows, or where it was heard.
+    /// Sends a message to a member: where it was heard, for it may have moved since the log knows it;
+    /// else at the address of the log.
     pub fn send(&mut self, address: Option<&str>, envelope: Envelope) {
-        let heard = || self.heard.get(&envelope.to).cloned();
-        if let Some(address) = address.map(str::to_owned).or_else(heard) {
+        let heard = self.heard.get(&envelope.to).cloned();
+        if let Some(address) = heard.or_else(|| address.map(str::to_owned)) {
             self.give(&address, Frame::Message(envelope));
         }
     }
@@ -85,7 +86,8 @@ impl Links {
 
     /// A node was heard that says where it is.
     pub fn heard(&mut self, id: RaftId, address: String) {
-        if self.heard.len() < HEARD_MAX || self.heard.contains_key(&id) {
+        let has_room = self.heard.len() < HEARD_MAX || self.heard.contains_key(&id);
+        if has_room && !address.is_empty() {
             self.heard.insert(id, address);
         }
     }
@@ -223,5 +225,5 @@ const WAIT_MAX: Duration = Duration::from_millis(500);
 const IDLE_LINK: Duration = Duration::from_secs(60);
 /// How many frames are sent as one flush.
 const FRAMES_MAX: usize = 256;
-/// How many addresses of unknown members are kept.
+/// How many addresses of nodes that were heard are kept.
 const HEARD_MAX: usize = 256;

@@ -20,7 +20,7 @@ use super::links::ALIVE_PERIOD;
 use super::serve::serve;
 use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::ClusterId;
-use crate::transport::{FrameReceiver, Greeting, Role, Secret, accept};
+use crate::transport::{FrameReceiver, Greeting, Role, Secret, accept, turn_away};
 
 /// What a listener needs to take a connection.
 #[derive(Clone)]
@@ -37,7 +37,8 @@ pub(super) struct Listening {
 impl Listening {
     /// Takes connections until it is dropped; all of them end with it.
     pub async fn run(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(places(files_max())));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut tasks = Tasks::default();
         loop {
             let Ok((stream, _)) = listener.accept().await else {
@@ -45,9 +46,15 @@ impl Listening {
                 sleep(ACCEPT_WAIT).await;
                 continue;
             };
-            // Over the limit the connection is closed at once: the other side tries another node.
+            // Over the limit the other side is told so, and tries another node. There is not always time
+            // for that: then it sees a connection that was closed.
             if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                 tasks.spawn(self.clone().take(stream, place));
+            } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
+                tasks.spawn(async move {
+                    turn_away(stream, REFUSAL_TIME).await;
+                    drop(refusal);
+                });
             }
         }
     }
@@ -93,6 +100,20 @@ impl Listening {
     }
 }
 
+/// How many connections an address has if the process may open so many files. A node that can't open
+/// its own files must stop: some are kept for them.
+fn places(files_max: Option<usize>) -> usize {
+    let each = files_max.map(|files| files.saturating_sub(FILES_KEPT) / ADDRESSES);
+    each.unwrap_or(CONNECTIONS_MAX).clamp(1, CONNECTIONS_MAX)
+}
+
+/// How many files this process may open at once, where the system tells.
+fn files_max() -> Option<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// Tasks that end with their owner.
 #[derive(Default)]
 struct Tasks(Vec<JoinHandle<()>>);
@@ -112,5 +133,30 @@ impl Drop for Tasks {
 
 /// How long a handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
+/// How many are told at once that there is no room, and how long that may take.
+const REFUSALS_MAX: usize = 64;
+const REFUSAL_TIME: Duration = Duration::from_secs(1);
+/// The addresses of a node: of its members and of its clients.
+const ADDRESSES: usize = 2;
+/// Files that connections leave to the rest: those of the storage, links to members, refusals.
+const FILES_KEPT: usize = 256;
 /// The pause after the system could not take a connection.
 const ACCEPT_WAIT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_may_open_few_files_takes_few_connections() {
+        for (files, expected) in [
+            (None, CONNECTIONS_MAX),
+            (Some(1_000_000), CONNECTIONS_MAX),
+            (Some(1_024), 384),
+            (Some(258), 1),
+            (Some(20), 1),
+        ] {
+            assert_eq!(places(files), expected, "{files:?}");
+        }
+    }
+}

@@ -58,13 +58,13 @@ use crate::transport::{Greeting, Role};
 
 pub use access::Access;
 pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
-pub use client::{Backup, Client, ClientOptions, ClientSent, ClientWatch};
+pub use client::{Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch};
 use driver::{Driver, Input};
 pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
 pub use options::{NetworkOptions, NodeOptions, Probe};
-pub use protocol::Applied;
+pub use protocol::{Applied, Seen};
 use serve::backup_places;
 pub use session::Session;
 

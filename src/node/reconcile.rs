@@ -3,7 +3,8 @@
 //! A node that is no voter and wants to be one asks the leader, again and again. Whoever asks is
 //! added as a learner first. A learner that asks is promoted while there are fewer voters than
 //! wanted; it takes the place of a voter of its own name, which a node with an empty directory
-//! replaces. All other changes are asked for by people. The leader's node itself refuses what would
+//! replaces. A member that the log knows elsewhere, or by another name, than it is asks too, voter or
+//! not, and the log is put right. All other changes are asked for by people. The leader's node itself refuses what would
 //! lose a quorum, or comes too early: then it is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,8 +90,13 @@ impl Reconciler {
         let is_removed = |id: &RaftId| self.seen.contains(id) && !node.members().contains_key(id);
         self.asked.retain(|id, asked| asked.at_ms >= oldest_ms && !is_removed(id));
         if status.role == Role::Leader {
-            let change =
-                self.asked.values().find_map(|asked| self.change(&asked.wish, node, &status));
+            let wishes = || self.asked.values().map(|asked| &asked.wish);
+            // Who is where comes first: whose place somebody takes is told by names.
+            let change = [&self.own]
+                .into_iter()
+                .chain(wishes().map(|wish| &wish.member))
+                .find_map(|member| moved(member, node))
+                .or_else(|| wishes().find_map(|wish| self.change(wish, node, &status)));
             return Steps { change, ask: None };
         }
         Steps { change: None, ask: self.ask(node, &status) }
@@ -120,7 +126,8 @@ impl Reconciler {
     fn ask(&mut self, node: &Node, status: &Status) -> Option<(String, Wish)> {
         // Of the old half only: it is being removed.
         let is_voter = status.voters.union(&status.outgoing).any(|id| *id == self.own.id);
-        let is_content = is_voter || status.learners.contains(&self.own.id) && !self.wants_vote;
+        let has_its_part = is_voter || status.learners.contains(&self.own.id) && !self.wants_vote;
+        let is_content = has_its_part && moved(&self.own, node).is_none();
         if is_content || status.is_removed {
             return None;
         }
@@ -133,6 +140,12 @@ impl Reconciler {
         self.knocks += 1;
         self.doors.get(self.knocks.checked_rem(self.doors.len())?).cloned()
     }
+}
+
+/// The change that puts the log right about a member, if it knows it otherwise.
+fn moved(member: &Member, node: &Node) -> Option<Vec<MemberChange>> {
+    let known = node.members().get(&member.id)?;
+    (known != member).then(|| vec![MemberChange::Move(member.clone())])
 }
 
 fn address_of(node: &Node, id: RaftId) -> Option<String> {

@@ -23,8 +23,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::handle::NodeHandle;
-use super::protocol::{Applied, Ask, ClientFrame, NodeFrame, Tell, refusal};
+use super::handle::{NodeHandle, Published};
+use super::protocol::{Applied, Ask, ClientFrame, Look, NodeFrame, Seen, Tell, refusal};
 use super::watching::watch;
 use crate::error::{Error, ErrorKind};
 use crate::kv::{Command, KeyRef, QualifiedKey, Record, StateMachine};
@@ -202,14 +202,18 @@ impl Work {
                 None => self.write(command).await,
                 Some(failure) => Tell::Failed(failure),
             },
-            Ask::Record(key) => self.look(|machine| record(machine, key)).await,
-            Ask::Has(key) => self.look(|machine| Tell::Has(find(machine, &key).is_some())).await,
-            Ask::Page(keyspace, query) => {
-                let page = |machine: &StateMachine| {
-                    Tell::Page(machine.list(keyspace.as_str(), &query, machine.log_time()))
-                };
-                self.look(page).await
-            }
+            Ask::Look(look) => match self.read().await {
+                Ok(machine) => seen(&machine, look),
+                Err(failure) => Tell::Failed(failure),
+            },
+            Ask::Labelled(look) => match self.node.read_published(self.remaining()).await {
+                Ok(Published { machine, applied: index, .. }) => {
+                    let (log_time, epoch) = (machine.log_time(), machine.epoch());
+                    let seen_at = Seen { index, log_time, epoch };
+                    Tell::Labelled { seen: seen_at, tell: Box::new(seen(&machine, look)) }
+                }
+                Err(failure) => Tell::Failed(failure),
+            },
             Ask::Watch { keyspace, prefix, after } => watch(self, &keyspace, &prefix, after).await,
             Ask::Status => match timeout(self.remaining(), self.node.status()).await {
                 Ok(Some(status)) => Tell::Status(Box::new(status)),
@@ -241,13 +245,6 @@ impl Work {
             Ok(Answer::Changed { index }) => Tell::Changed(index),
             Ok(Answer::TransferStarted) => Tell::TransferStarted,
             Ok(_) => Tell::Error(Error::internal("a request was answered as something else")),
-            Err(failure) => Tell::Failed(failure),
-        }
-    }
-
-    async fn look(&self, answer: impl FnOnce(&StateMachine) -> Tell) -> Tell {
-        match self.read().await {
-            Ok(machine) => answer(&machine),
             Err(failure) => Tell::Failed(failure),
         }
     }
@@ -298,9 +295,18 @@ fn find<'a>(machine: &'a StateMachine, key: &QualifiedKey) -> Option<&'a Arc<Rec
     machine.get(place, machine.log_time())
 }
 
-fn record(machine: &StateMachine, key: QualifiedKey) -> Tell {
-    let found = find(machine, &key).map(Arc::clone);
-    Tell::Record(found.map(|record| (key, record)))
+/// What is seen of a machine.
+fn seen(machine: &StateMachine, look: Look) -> Tell {
+    match look {
+        Look::Record(key) => {
+            let found = find(machine, &key).map(Arc::clone);
+            Tell::Record(found.map(|record| (key, record)))
+        }
+        Look::Has(key) => Tell::Has(find(machine, &key).is_some()),
+        Look::Page(keyspace, query) => {
+            Tell::Page(machine.list(keyspace.as_str(), &query, machine.log_time()))
+        }
+    }
 }
 
 fn too_many(what: &str) -> Tell {

@@ -40,6 +40,8 @@ pub enum MemberChange {
     Promote(RaftId),
     /// A member leaves for ever: its raft id is never used again.
     Remove(RaftId),
+    /// A member is reached elsewhere, or bears another name; it votes or not as before.
+    Move(Member),
 }
 
 /// The end of a request.
@@ -56,9 +58,10 @@ pub struct Response {
 pub enum Answer {
     /// The command was applied.
     Applied {
-        /// At which index of the log.
+        /// At which index of the log it was executed: a command of a session perhaps before, as an
+        /// earlier copy of it.
         index: u64,
-        /// The log time after it.
+        /// The log time after that.
         log_time: UnixMillis,
         /// What the machine replied.
         reply: kv::Reply,

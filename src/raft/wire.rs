@@ -217,6 +217,10 @@ pub(crate) fn write_change(writer: &mut Writer, change: &MemberChange) {
             writer.byte(CHANGE_REMOVE);
             writer.fixed(id.0);
         }
+        MemberChange::Move(member) => {
+            writer.byte(CHANGE_MOVE);
+            write_member(writer, member);
+        }
     }
 }
 
@@ -225,6 +229,7 @@ pub(crate) fn read_change(reader: &mut Reader) -> Decoded<MemberChange> {
         CHANGE_ADD => MemberChange::AddLearner(read_member(reader)?),
         CHANGE_PROMOTE => MemberChange::Promote(RaftId::read(reader)?),
         CHANGE_REMOVE => MemberChange::Remove(RaftId::read(reader)?),
+        CHANGE_MOVE => MemberChange::Move(read_member(reader)?),
         _ => return Err(reader.error("a change")),
     })
 }
@@ -271,6 +276,7 @@ const BODY_NOT_MEMBER: u8 = 6;
 const CHANGE_ADD: u8 = 0;
 const CHANGE_PROMOTE: u8 = 1;
 const CHANGE_REMOVE: u8 = 2;
+const CHANGE_MOVE: u8 = 3;
 
 const DECLINE_NO_LEADER: u8 = 0;
 const DECLINE_OTHER_LEADER: u8 = 1;
@@ -294,7 +300,8 @@ mod tests {
             Body::ForwardChange {
                 origin,
                 changes: vec![
-                    MemberChange::AddLearner(member),
+                    MemberChange::AddLearner(member.clone()),
+                    MemberChange::Move(member),
                     MemberChange::Promote(RaftId(5)),
                     MemberChange::Remove(RaftId(6)),
                 ],

@@ -53,6 +53,8 @@ pub enum TransportError {
     },
     /// The peer does not hold the cluster's secret.
     Secret,
+    /// The peer takes no more connections for now.
+    Full,
     /// What the peer said of itself can't be read.
     Greeting(DecodeError),
     /// A record is not the next one that the peer sealed.
@@ -112,6 +114,7 @@ impl fmt::Display for TransportError {
             Self::Secret => f.write_str(
                 "the peer does not hold the cluster's secret: give all of the cluster the same one",
             ),
+            Self::Full => f.write_str("the peer has as many connections as it takes"),
             Self::Greeting(error) => write!(f, "the peer's greeting is {error}"),
             Self::Tampered { record } => write!(
                 f,

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! initiator: preamble, Noise message 1 (48 bytes)
-//! responder: preamble, verdict (byte: 0 welcome, 1 another secret), Noise message 2 (48 bytes)
+//! responder: preamble, verdict (byte: 0 welcome, 1 another secret, 2 no room), Noise message 2 (48
+//!            bytes)
 //! both:      one record with one frame, the greeting
 //! preamble:  "PLIMSOLL", version (byte)
 //! ```
@@ -77,6 +78,17 @@ where
     .await
 }
 
+/// Tells the side that has opened a connection that there is no room for it, whoever it is.
+pub(super) async fn turn_away<R, W>(reader: R, writer: W)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut answer = [VERDICT_FULL; PREAMBLE_BYTES + 1];
+    answer[..PREAMBLE_BYTES].copy_from_slice(&PREAMBLE);
+    Streams { reader, writer }.refuse(&answer).await;
+}
+
 async fn within<T>(
     timeout: Duration,
     handshake: impl Future<Output = Result<T, TransportError>>,
@@ -107,6 +119,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Streams<R, W> {
         match self.read().await? {
             [VERDICT_WELCOME] => {}
             [VERDICT_SECRET] => return Err(TransportError::Secret),
+            [VERDICT_FULL] => return Err(TransportError::Full),
             [_] => return Err(TransportError::Foreign),
         }
         let answer: [u8; MESSAGE_BYTES] = self.read().await?;
@@ -224,6 +237,7 @@ const MESSAGE_BYTES: usize = 32 + 16;
 
 const VERDICT_WELCOME: u8 = 0;
 const VERDICT_SECRET: u8 = 1;
+const VERDICT_FULL: u8 = 2;
 
 /// What is read, and thrown away, of a peer that was refused.
 const UNREAD_BYTES_MAX: usize = 16 << 10;

@@ -88,6 +88,14 @@ pub async fn accept(
     respond(reader, writer, secret, greeting, timeout).await
 }
 
+/// Tells whoever has opened a connection that there is no room for it. Returns when it has left, or
+/// when the time is over.
+pub async fn turn_away(stream: TcpStream, timeout: Duration) {
+    let (reader, writer) = split(stream);
+    // It is told, or has not waited for it: nothing is to be done then.
+    let _ = tokio::time::timeout(timeout, handshake::turn_away(reader, writer)).await;
+}
+
 async fn dial(address: &str, timeout: Duration) -> Result<TcpStream, TransportError> {
     let unresolved = |why: String| TransportError::Address { address: address.to_owned(), why };
     let found = tokio::net::lookup_host(address).await;

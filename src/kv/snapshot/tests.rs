@@ -9,7 +9,8 @@ use crate::entry::{EventKind, Key, Version};
 use crate::keyspace::Keyspace;
 use crate::kv::entries::Record;
 use crate::kv::history::KeyEvent;
-use crate::kv::{Reason, Refusal, Written};
+use crate::kv::wire::encode_reply;
+use crate::kv::{Execution, Reason, Refusal, Reply, Written};
 use crate::limits::{
     HISTORY_BYTES_MAX, HISTORY_REVISIONS_MAX, REMOVALS_MAX, SESSION_REPLIES_MAX, TTL_MS_MAX,
     VALUE_BYTES_MAX,
@@ -32,7 +33,7 @@ struct Session {
     id: SessionId,
     low: u64,
     used_at: u64,
-    replies: Vec<(u64, Reply)>,
+    replies: Vec<(u64, Executed)>,
 }
 
 /// Four revisions, of which the first is no longer kept: `a` is of an earlier epoch, `b` was put
@@ -40,14 +41,15 @@ struct Session {
 fn sound() -> Parts {
     let written = |revision| Reply::Written(put_reply(revision, None));
     let refused = |reason| Reply::Refused(Refusal { reason, index: Some(1) });
-    let replies = vec![
+    let replies = [
         (3, written(1)),
         (4, Reply::Transacted(vec![put_reply(2, Some(60)), Written::Checked])),
         (6, Reply::Advanced(REMOVALS_MAX)),
         (7, Reply::SessionOpened(session_id(9))),
         (8, refused(Reason::OtherVersion(version(OLD_EPOCH, 1)))),
         (2 + SESSION_REPLIES_MAX, refused(Reason::Absent)),
-    ];
+    ]
+    .map(|(seq, reply)| (seq, executed(12, 50, reply)));
     Parts {
         revision: 4,
         log_time: 50,
@@ -57,7 +59,7 @@ fn sound() -> Parts {
             (key("c"), record("c", version(EPOCH, 4), None)),
         ],
         sessions: vec![
-            Session { id: session_id(5), low: 3, used_at: 12, replies },
+            Session { id: session_id(5), low: 3, used_at: 12, replies: replies.into() },
             Session { id: session_id(9), low: 0, used_at: 9, replies: Vec::new() },
         ],
         compacted: 1,
@@ -104,7 +106,7 @@ const SESSION_ROWS: &[Row] = &[
     ("a session used after it was opened", |parts| parts.sessions[1].used_at = 8),
     ("a session used after it was opened", |parts| parts.sessions[1].low = 1),
     ("a session used after it was opened", |parts| {
-        parts.sessions[1].replies.push((0, Reply::Advanced(0)));
+        parts.sessions[1].replies.push((0, executed(9, 50, Reply::Advanced(0))));
     }),
     ("a session used after it was opened", |parts| {
         parts.sessions[1] =
@@ -114,6 +116,11 @@ const SESSION_ROWS: &[Row] = &[
     ("sequence numbers in order", |parts| parts.sessions[0].replies[1].0 = 3),
     ("a sequence number within the window", |parts| parts.sessions[0].low = 4),
     ("a sequence number within the window", |parts| parts.sessions[0].low = 2),
+    ("a command executed since", |parts| parts.sessions[0].replies[0].1.execution.index = 5),
+    ("a command executed since", |parts| parts.sessions[0].replies[0].1.execution.index = 13),
+    ("a command executed since", |parts| {
+        parts.sessions[0].replies[0].1.execution.log_time = UnixMillis(51);
+    }),
     ("a version that was given", |parts| set_reply(parts, Reply::Written(put_reply(5, None)))),
     ("a version that was given", |parts| set_reply(parts, Reply::Written(put_reply(0, None)))),
     ("a version that was given", |parts| {
@@ -299,7 +306,9 @@ impl Session {
         writer.count(self.replies.len());
         for (seq, reply) in &self.replies {
             writer.unsigned(*seq);
-            encode_reply(writer, reply);
+            writer.unsigned(reply.execution.index);
+            writer.unsigned(reply.execution.log_time.0);
+            encode_reply(writer, &reply.reply);
         }
     }
 }
@@ -322,7 +331,11 @@ fn set_record(parts: &mut Parts, place: usize, version: Version, deadline: Optio
 }
 
 fn set_reply(parts: &mut Parts, reply: Reply) {
-    parts.sessions[0].replies[0].1 = reply;
+    parts.sessions[0].replies[0].1.reply = reply;
+}
+
+fn executed(index: u64, log_time: u64, reply: Reply) -> Executed {
+    Executed { execution: Execution { index, log_time: UnixMillis(log_time) }, reply }
 }
 
 fn refusal(reason: Reason, index: Option<usize>) -> Reply {

@@ -26,7 +26,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::handle::NodeStatus;
-use super::protocol::{Applied, Ask, Tell, refusal};
+use super::protocol::{Applied, Ask, Look, Seen, Tell, refusal};
 use crate::entry::{ListQuery, Version};
 use crate::error::{Error, Outcome, Result};
 use crate::keyspace::Keyspace;
@@ -55,8 +55,19 @@ pub struct ClientOptions {
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
+/// Looks on at a client: for histories, that are judged by the order of the log. It decides nothing.
+pub trait ClientProbe: Send + Sync {
+    /// A command was answered.
+    fn applied(&self, command: &Command, applied: &Applied);
+
+    /// A read was answered, with what it saw.
+    fn read(&self, seen: Seen);
+}
+
 struct Inner {
     options: ClientOptions,
+    /// Who looks on, if anybody does.
+    probe: Option<Arc<dyn ClientProbe>>,
     /// To the task that owns the connection, once it was needed.
     calls: OnceLock<mpsc::UnboundedSender<Call>>,
     /// The places of calls that are under way.
@@ -78,8 +89,19 @@ impl Client {
     /// A client. It connects when it is used, in a task of the runtime in which it is used first.
     #[must_use]
     pub fn new(options: ClientOptions) -> Self {
+        Self::with(options, None)
+    }
+
+    /// A client at which somebody looks on.
+    #[must_use]
+    pub fn with_probe(options: ClientOptions, probe: Arc<dyn ClientProbe>) -> Self {
+        Self::with(options, Some(probe))
+    }
+
+    fn with(options: ClientOptions, probe: Option<Arc<dyn ClientProbe>>) -> Self {
         Self(Arc::new(Inner {
             options,
+            probe,
             calls: OnceLock::new(),
             places: Semaphore::new(CLIENT_REQUESTS_MAX),
             next_id: AtomicU64::new(1),
@@ -93,9 +115,13 @@ impl Client {
         if let Some(failure) = refusal(&command) {
             return ClientSent { answer: Err(failure), was_repeated: false };
         }
+        let observed = self.0.probe.as_ref().map(|probe| (probe, command.clone()));
         let Ended { answer, was_repeated } = self.ask(Ask::Write(command), timeout).await;
         match answer {
             Ok(Tell::Applied { applied, was_repeated: by_node }) => {
+                if let Some((probe, command)) = observed {
+                    probe.applied(&command, &applied);
+                }
                 ClientSent { answer: Ok(applied), was_repeated: was_repeated || by_node }
             }
             Ok(tell) => ClientSent { answer: Err(unexpected_of_write(&tell)), was_repeated },
@@ -112,7 +138,7 @@ impl Client {
         key: QualifiedKey,
         timeout: Duration,
     ) -> Result<Option<Arc<Record>>> {
-        match self.read(Ask::Record(key), timeout).await? {
+        match self.look(Look::Record(key), timeout).await? {
             Tell::Record(found) => Ok(found.map(|(_, record)| record)),
             tell => Err(unexpected(tell)),
         }
@@ -123,7 +149,7 @@ impl Client {
     /// # Errors
     /// As [`Client::record`].
     pub async fn has(&self, key: QualifiedKey, timeout: Duration) -> Result<bool> {
-        match self.read(Ask::Has(key), timeout).await? {
+        match self.look(Look::Has(key), timeout).await? {
             Tell::Has(has) => Ok(has),
             tell => Err(unexpected(tell)),
         }
@@ -139,8 +165,8 @@ impl Client {
         query: &ListQuery,
         timeout: Duration,
     ) -> Result<MachinePage> {
-        let ask = Ask::Page(keyspace.clone(), query.clone());
-        match self.read(ask, timeout).await? {
+        let look = Look::Page(keyspace.clone(), query.clone());
+        match self.look(look, timeout).await? {
             Tell::Page(page) => Ok(page),
             tell => Err(unexpected(tell)),
         }
@@ -213,6 +239,18 @@ impl Client {
     /// As [`Client::record`].
     pub async fn backup(&self, timeout: Duration) -> Result<Backup> {
         Backup::begin(&self.0.options, timeout).await
+    }
+
+    /// Looks at the machine; for who looks on, at a state that is named.
+    async fn look(&self, look: Look, timeout: Duration) -> Result<Tell> {
+        let Some(probe) = &self.0.probe else { return self.read(Ask::Look(look), timeout).await };
+        match self.read(Ask::Labelled(look), timeout).await? {
+            Tell::Labelled { seen, tell } => {
+                probe.read(seen);
+                Ok(*tell)
+            }
+            tell => Err(unexpected(tell)),
+        }
     }
 
     async fn read(&self, ask: Ask, timeout: Duration) -> Result<Tell> {

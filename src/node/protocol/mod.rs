@@ -8,6 +8,7 @@
 //!     1 request       id, timeout (ms), ask: byte, then
 //!         0 write         a command, to the end      1 record, 2 has    key
 //!         3 page          keyspace, prefix, after, limit
+//!         9 labelled      an ask from 1 to 3
 //!         4 watch         keyspace, prefix, after: 0, or 1 and a version
 //!         5 status, 8 backup                         6 change           count, changes
 //!         7 transfer      id: fixed
@@ -24,6 +25,7 @@
 //!         10 backup end   length, digest: fixed
 //!         11 failed       reason: byte, of a refusal and of no node its words, outcome: byte
 //!         12 error        kind: byte, message, detail "reason": 0, or 1 and text
+//!         13 labelled     index, log time (ms), epoch: fixed, a tell from 1 to 3
 //! ```
 //!
 //! Every request but a watch and a backup has one answer; those have many, the last of which is a
@@ -79,12 +81,10 @@ pub(super) enum ClientFrame {
 pub(super) enum Ask {
     /// Have a command applied.
     Write(Command),
-    /// The record of a key.
-    Record(QualifiedKey),
-    /// Whether a key is there.
-    Has(QualifiedKey),
-    /// A page of a keyspace.
-    Page(Keyspace, ListQuery),
+    /// Look at the machine.
+    Look(Look),
+    /// Look at the machine, and tell which state of it was seen.
+    Labelled(Look),
     /// The changes of a keyspace after a version, or from now on.
     Watch { keyspace: Keyspace, prefix: Bytes, after: Option<Version> },
     /// What the node tells of itself.
@@ -95,6 +95,17 @@ pub(super) enum Ask {
     Transfer(RaftId),
     /// The whole machine.
     Backup,
+}
+
+/// What a client wants to see of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The record of a key.
+    Record(QualifiedKey),
+    /// Whether a key is there.
+    Has(QualifiedKey),
+    /// A page of a keyspace.
+    Page(Keyspace, ListQuery),
 }
 
 /// A frame of a node.
@@ -135,16 +146,29 @@ pub(super) enum Tell {
     BackupEnd { bytes: u64, digest: u64 },
     /// The engine failed to do it.
     Failed(Failure),
+    /// What was seen of the machine, and in which state.
+    Labelled { seen: Seen, tell: Box<Tell> },
     /// It can't be done; only kind, message and the detail `reason` are told.
     Error(Error),
+}
+
+/// The state of the machine that a read has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The last index of the log that was applied.
+    pub index: u64,
+    /// The log time.
+    pub log_time: UnixMillis,
+    /// The epoch of the machine.
+    pub epoch: u64,
 }
 
 /// A command that was applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// At which index of the log.
+    /// At which index of the log it was executed, which may have been before.
     pub index: u64,
-    /// The log time after it.
+    /// The log time after that.
     pub log_time: UnixMillis,
     /// What the machine replied.
     pub reply: Reply,
@@ -195,20 +219,10 @@ impl Ask {
                 writer.byte(ASK_WRITE);
                 writer.raw(&encode_command(command));
             }
-            Self::Record(key) => {
-                writer.byte(ASK_RECORD);
-                encode_key(writer, key);
-            }
-            Self::Has(key) => {
-                writer.byte(ASK_HAS);
-                encode_key(writer, key);
-            }
-            Self::Page(keyspace, query) => {
-                writer.byte(ASK_PAGE);
-                writer.bytes(keyspace.as_str().as_bytes());
-                writer.bytes(&query.prefix);
-                writer.bytes(&query.after);
-                writer.count(query.items_max());
+            Self::Look(look) => look.write(writer),
+            Self::Labelled(look) => {
+                writer.byte(ASK_LABELLED);
+                look.write(writer);
             }
             Self::Watch { keyspace, prefix, after } => {
                 writer.byte(ASK_WATCH);
@@ -241,19 +255,10 @@ impl Ask {
                 let rest = reader.raw(reader.remaining(), "a command")?;
                 Self::Write(decode_command(rest)?)
             }
-            ASK_RECORD => Self::Record(decode_key(reader)?),
-            ASK_HAS => Self::Has(decode_key(reader)?),
-            ASK_PAGE => {
-                let keyspace = read_keyspace(reader)?;
-                let prefix = reader.bytes("a prefix")?;
-                let after = reader.bytes("a cursor")?;
-                let limit = reader.unsigned("a limit")?;
-                let limit = usize::try_from(limit).map_err(|_| reader.error("a limit"))?;
-                let query = ListQuery::new().prefix(prefix).after(after).limit(limit);
-                if query.items_max() != limit {
-                    return Err(reader.error("a limit"));
-                }
-                Self::Page(keyspace, query)
+            ask @ (ASK_RECORD | ASK_HAS | ASK_PAGE) => Self::Look(Look::read(ask, reader)?),
+            ASK_LABELLED => {
+                let ask = reader.byte("an ask")?;
+                Self::Labelled(Look::read(ask, reader)?)
             }
             ASK_WATCH => {
                 let keyspace = read_keyspace(reader)?;
@@ -278,6 +283,48 @@ impl Ask {
             ASK_TRANSFER => Self::Transfer(RaftId::read(reader)?),
             ASK_BACKUP => Self::Backup,
             _ => return Err(reader.error("an ask")),
+        })
+    }
+}
+
+impl Look {
+    fn write(&self, writer: &mut Writer) {
+        match self {
+            Self::Record(key) => {
+                writer.byte(ASK_RECORD);
+                encode_key(writer, key);
+            }
+            Self::Has(key) => {
+                writer.byte(ASK_HAS);
+                encode_key(writer, key);
+            }
+            Self::Page(keyspace, query) => {
+                writer.byte(ASK_PAGE);
+                writer.bytes(keyspace.as_str().as_bytes());
+                writer.bytes(&query.prefix);
+                writer.bytes(&query.after);
+                writer.count(query.items_max());
+            }
+        }
+    }
+
+    fn read(ask: u8, reader: &mut Reader) -> Decoded<Self> {
+        Ok(match ask {
+            ASK_RECORD => Self::Record(decode_key(reader)?),
+            ASK_HAS => Self::Has(decode_key(reader)?),
+            ASK_PAGE => {
+                let keyspace = read_keyspace(reader)?;
+                let prefix = reader.bytes("a prefix")?;
+                let after = reader.bytes("a cursor")?;
+                let limit = reader.unsigned("a limit")?;
+                let limit = usize::try_from(limit).map_err(|_| reader.error("a limit"))?;
+                let query = ListQuery::new().prefix(prefix).after(after).limit(limit);
+                if query.items_max() != limit {
+                    return Err(reader.error("a limit"));
+                }
+                Self::Page(keyspace, query)
+            }
+            _ => return Err(reader.error("an ask to look")),
         })
     }
 }
@@ -332,6 +379,7 @@ impl Tell {
                 }
                 Self::Chunk(bytes) => bytes.len(),
                 Self::Status(_) => STATUS,
+                Self::Labelled { tell, .. } => tell.weight(),
                 _ => 0,
             }
     }
@@ -357,13 +405,9 @@ impl Tell {
                 writer.byte(TELL_HAS);
                 writer.byte(u8::from(*has));
             }
-            Self::Page(MachinePage { items, has_more }) => {
+            Self::Page(page) => {
                 writer.byte(TELL_PAGE);
-                writer.byte(u8::from(*has_more));
-                writer.count(items.len());
-                for (key, record) in items {
-                    write_entry(writer, key, record);
-                }
+                write_page(writer, page);
             }
             Self::Watching { epoch, revision } => {
                 writer.byte(TELL_WATCHING);
@@ -402,6 +446,13 @@ impl Tell {
                 writer.byte(TELL_ERROR);
                 write_error(writer, error);
             }
+            Self::Labelled { seen: Seen { index, log_time, epoch }, tell } => {
+                writer.byte(TELL_LABELLED);
+                writer.unsigned(*index);
+                writer.unsigned(log_time.0);
+                writer.fixed(*epoch);
+                tell.write(writer);
+            }
         }
     }
 
@@ -414,16 +465,13 @@ impl Tell {
                 let applied = Applied { index, log_time, reply: decode_reply(reader)? };
                 Self::Applied { applied, was_repeated }
             }
-            TELL_RECORD => match read_flag(reader)? {
-                false => Self::Record(None),
-                true => Self::Record(Some(read_entry(reader)?)),
-            },
-            TELL_HAS => Self::Has(read_flag(reader)?),
-            TELL_PAGE => {
-                let has_more = read_flag(reader)?;
-                let count = reader.count(12, "the number of entries")?;
-                let items = (0..count).map(|_| read_entry(reader)).collect::<Decoded<_>>()?;
-                Self::Page(MachinePage { items, has_more })
+            tell @ (TELL_RECORD | TELL_HAS | TELL_PAGE) => Self::read_seen(tell, reader)?,
+            TELL_LABELLED => {
+                let index = reader.unsigned("an index")?;
+                let log_time = UnixMillis(reader.unsigned("a log time")?);
+                let seen = Seen { index, log_time, epoch: reader.fixed("an epoch")? };
+                let tell = reader.byte("an answer")?;
+                Self::Labelled { seen, tell: Box::new(Self::read_seen(tell, reader)?) }
             }
             TELL_WATCHING => Self::Watching {
                 epoch: reader.fixed("an epoch")?,
@@ -446,6 +494,24 @@ impl Tell {
             TELL_FAILED => Self::Failed(read_failure(reader)?),
             TELL_ERROR => Self::Error(read_error(reader)?),
             _ => return Err(reader.error("an answer")),
+        })
+    }
+
+    /// What was seen of the machine.
+    fn read_seen(tell: u8, reader: &mut Reader) -> Decoded<Self> {
+        Ok(match tell {
+            TELL_RECORD => match read_flag(reader)? {
+                false => Self::Record(None),
+                true => Self::Record(Some(read_entry(reader)?)),
+            },
+            TELL_HAS => Self::Has(read_flag(reader)?),
+            TELL_PAGE => {
+                let has_more = read_flag(reader)?;
+                let count = reader.count(12, "the number of entries")?;
+                let items = (0..count).map(|_| read_entry(reader)).collect::<Decoded<_>>()?;
+                Self::Page(MachinePage { items, has_more })
+            }
+            _ => return Err(reader.error("an answer to a look")),
         })
     }
 }
@@ -493,6 +559,14 @@ pub(super) fn refusal(command: &Command) -> Option<Failure> {
         ));
     }
     None
+}
+
+fn write_page(writer: &mut Writer, MachinePage { items, has_more }: &MachinePage) {
+    writer.byte(u8::from(*has_more));
+    writer.count(items.len());
+    for (key, record) in items {
+        write_entry(writer, key, record);
+    }
 }
 
 fn write_entry(writer: &mut Writer, key: &QualifiedKey, record: &Record) {
@@ -596,6 +670,7 @@ const ASK_STATUS: u8 = 5;
 const ASK_CHANGE: u8 = 6;
 const ASK_TRANSFER: u8 = 7;
 const ASK_BACKUP: u8 = 8;
+const ASK_LABELLED: u8 = 9;
 
 const TELL_APPLIED: u8 = 0;
 const TELL_RECORD: u8 = 1;
@@ -610,6 +685,7 @@ const TELL_CHUNK: u8 = 9;
 const TELL_BACKUP_END: u8 = 10;
 const TELL_FAILED: u8 = 11;
 const TELL_ERROR: u8 = 12;
+const TELL_LABELLED: u8 = 13;
 
 const REASON_TIMEOUT: u8 = 0;
 const REASON_NO_LEADER: u8 = 1;

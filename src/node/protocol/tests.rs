@@ -74,15 +74,17 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         MemberChange::AddLearner(member(0xd4)),
         MemberChange::Promote(RaftId(0xe5)),
         MemberChange::Remove(RaftId(0xf6)),
+        MemberChange::Move(member(0xd4)),
     ];
     vec![
         ("alive", ClientFrame::Alive),
         ("cancel", ClientFrame::Cancel(300)),
         ("write", request(Ask::Write(stamped(write)))),
         ("open session", request(Ask::Write(Command::new(Action::OpenSession)))),
-        ("record", request(Ask::Record(key("k")))),
-        ("has", request(Ask::Has(key("k")))),
-        ("page", request(Ask::Page(keyspace(), query))),
+        ("record", request(Ask::Look(Look::Record(key("k"))))),
+        ("has", request(Ask::Look(Look::Has(key("k"))))),
+        ("page", request(Ask::Look(Look::Page(keyspace(), query)))),
+        ("labelled", request(Ask::Labelled(Look::Has(key("k"))))),
         ("watch", request(watch(after))),
         ("watch from now", request(watch(None))),
         ("status", request(Ask::Status)),
@@ -129,6 +131,11 @@ fn founding(status: FoundingStatus) -> NodeFrame {
     answer(Tell::Status(Box::new(NodeStatus { name: "n1".into(), phase })))
 }
 
+fn labelled(tell: Tell) -> NodeFrame {
+    let seen = Seen { index: 12, log_time: UnixMillis(1_000), epoch: 0xe7 };
+    answer(Tell::Labelled { seen, tell: Box::new(tell) })
+}
+
 fn replies() -> Vec<Reply> {
     let version = Version::Numbered { epoch: 0xe7, revision: 8 };
     let refused = |reason, index| Reply::Refused(Refusal { reason, index });
@@ -167,6 +174,8 @@ fn node_frames() -> Vec<(&'static str, NodeFrame)> {
         ("no record", answer(Tell::Record(None))),
         ("has", answer(Tell::Has(true))),
         ("page", answer(Tell::Page(page))),
+        ("labelled", labelled(Tell::Has(true))),
+        ("", labelled(Tell::Record(Some(record("m"))))),
         ("watching", answer(Tell::Watching { epoch: 0xe7, revision: 8 })),
         ("revision", answer(Tell::Revision { epoch: 0xe7, change })),
         ("status", answer(Tell::Status(Box::new(status())))),

@@ -8,7 +8,7 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry, EntryType};
 use super::{Node, Progress, to_bytes};
 use crate::clock::UnixMillis;
 use crate::codec::{Reader, Writer};
-use crate::kv::LogEntry;
+use crate::kv::{Execution, LogEntry};
 use crate::mutant::mutant;
 use crate::raft::Now;
 use crate::raft::request::{Answer, Applied, Origin, RequestId};
@@ -54,6 +54,8 @@ impl Node {
             && self.writes.remove(origin.request)
         {
             let reply = outcome.reply.clone();
+            let executed = outcome.repeats.unwrap_or(Execution { index, log_time });
+            let Execution { index, log_time } = executed;
             self.respond(origin.request, Ok(Answer::Applied { index, log_time, reply }));
         }
         let applied = Applied { index, term, log_time, origin, command, outcome };

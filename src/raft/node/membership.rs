@@ -2,7 +2,8 @@
 //!
 //! A leader proposes one change at a time, and refuses what would lose a quorum: the voters that it
 //! has heard lately must be a majority of the old configuration and of the new one. Adding goes
-//! through a learner, which is promoted once it has caught up. The leader does not remove itself: it
+//! through a learner, which is promoted once it has caught up. A member that says to be elsewhere than
+//! the log knows is moved: no vote is given or taken by that. The leader does not remove itself: it
 //! hands leadership over first.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -35,13 +36,14 @@ impl Node {
             return Err(Decline::Busy);
         }
         self.check_change(changes).map_err(Decline::Refused)?;
+        let before = self.voters().incoming;
         if changes.contains(&MemberChange::Remove(self.id)) {
             if let Some(successor) = self.most_caught_up(|_| true) {
                 self.raw.transfer_leader(successor.0);
             }
             return Err(Decline::Busy);
         }
-        let change = to_conf_change(changes);
+        let change = to_conf_change(changes, &before);
         let proposed = self.raw.propose_conf_change(encode_origin(origin), change);
         proposed.map_err(|_| Decline::Busy)?;
         Ok((self.raw.raft.raft_log.last_index(), self.raw.raft.term))
@@ -79,6 +81,10 @@ impl Node {
                 MemberChange::Remove(_) => {
                     after.remove(&id);
                 }
+                MemberChange::Move(_) if !self.knows(id) => {
+                    return Err(format!("{id} is no member"));
+                }
+                MemberChange::Move(_) => {}
             }
         }
         if changes.is_empty() {
@@ -182,31 +188,34 @@ impl MemberChange {
     #[must_use]
     pub const fn id(&self) -> RaftId {
         match self {
-            Self::AddLearner(member) => member.id,
+            Self::AddLearner(member) | Self::Move(member) => member.id,
             Self::Promote(id) | Self::Remove(id) => *id,
         }
     }
 }
 
-fn to_conf_change(changes: &[MemberChange]) -> ConfChangeV2 {
+fn to_conf_change(changes: &[MemberChange], voters: &BTreeSet<RaftId>) -> ConfChangeV2 {
     let single = |change: &MemberChange| {
         let kind = match change {
-            MemberChange::AddLearner(_) => ConfChangeType::AddLearnerNode,
+            // Whoever is moved is added once more, as what it is: that changes nothing but its name
+            // and address.
+            MemberChange::Move(member) if voters.contains(&member.id) => ConfChangeType::AddNode,
+            MemberChange::AddLearner(_) | MemberChange::Move(_) => ConfChangeType::AddLearnerNode,
             MemberChange::Promote(_) => ConfChangeType::AddNode,
             MemberChange::Remove(_) => ConfChangeType::RemoveNode,
         };
         ConfChangeSingle { change_type: kind as i32, node_id: change.id().0 }
     };
-    let added: Vec<_> = changes
+    let told: Vec<_> = changes
         .iter()
         .filter_map(|change| match change {
-            MemberChange::AddLearner(member) => Some(member),
+            MemberChange::AddLearner(member) | MemberChange::Move(member) => Some(member),
             MemberChange::Promote(_) | MemberChange::Remove(_) => None,
         })
         .collect();
     let mut writer = Writer::new();
-    writer.count(added.len());
-    for member in added {
+    writer.count(told.len());
+    for member in told {
         write_member(&mut writer, member);
     }
     ConfChangeV2 {

@@ -9,7 +9,7 @@ use plimsoll::clock::UnixMillis;
 use plimsoll::entry::{Condition, EventKind, Key, ListQuery, Operation, Version};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::{
-    Action, Command, KeyRef, Outcome, Reason, Refusal, Reply, SessionId, SessionStamp,
+    Action, Command, Execution, KeyRef, Outcome, Reason, Refusal, Reply, SessionId, SessionStamp,
     StateMachine, Written,
 };
 use plimsoll::limits::{CLIENT_SESSIONS_MAX, HISTORY_REVISIONS_MAX, REMOVALS_MAX};
@@ -28,7 +28,8 @@ pub struct Pair {
     machine: StateMachine,
     twin: StateMachine,
     spec: Spec,
-    sessions: Sessions<Reply>,
+    /// Replies, and where they were given first.
+    sessions: Sessions<(Reply, Execution)>,
     /// The index of the last command.
     index: u64,
     stamp: u64,
@@ -224,6 +225,8 @@ impl Pair {
 
         let before = self.spec.revision();
         let now = self.spec.pass(stamp);
+        let execution = Execution { index: self.index, log_time: now };
+        let mut repeats = None;
         let expected = match call {
             None => execute(self, now),
             Some(SessionStamp { session, seq, low }) => {
@@ -231,10 +234,11 @@ impl Pair {
                 match self.sessions.admit(session, seq, low) {
                     Admission::Execute => {
                         let reply = execute(self, now);
-                        self.sessions.record(session, seq, reply.clone());
+                        self.sessions.record(session, seq, (reply.clone(), execution));
                         reply
                     }
-                    Admission::Repeat(reply) => {
+                    Admission::Repeat((reply, first)) => {
+                        repeats = Some(first);
                         recorder.mark("a repeated command is answered from memory");
                         reply
                     }
@@ -243,6 +247,7 @@ impl Pair {
             }
         };
         same("reply", &outcome.reply, &expected)?;
+        same("place of a repeated command", &outcome.repeats, &repeats)?;
         let after = Version::Numbered { epoch: self.spec.epoch(), revision: before };
         let made = self.spec.changes_after(after).map_err(|refusal| format!("{refusal:?}"))?;
         same("change", &outcome.change.as_ref().map(to_revision), &made.first().cloned())?;
