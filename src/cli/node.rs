@@ -42,13 +42,11 @@ fn introduction(options: &ClusterOptions) -> String {
     let name = &options.name;
     let members = options.membership.socket_addr().map(|address| format!("members at {address}"));
     let clients = options.client.socket_addr().map(|address| format!("clients at {address}"));
-    let places: Vec<_> = members.into_iter().chain(clients).collect();
-    match places.is_empty() {
-        true => format!("node {name}, alone, in {}", options.raft.data_dir.display()),
-        false => {
-            format!("node {name}, {}, in {}", places.join(", "), options.raft.data_dir.display())
-        }
-    }
+    let http = options.http.socket_addr().map(|address| format!("http at {address}"));
+    let is_alone = members.is_none() && clients.is_none();
+    let alone = is_alone.then(|| "alone".to_owned());
+    let places: Vec<_> = [alone, members, clients, http].into_iter().flatten().collect();
+    format!("node {name}, {}, in {}", places.join(", "), options.raft.data_dir.display())
 }
 
 /// Tells how founding goes on, and who leads, whenever that changes. Does not end by itself.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::metrics::Metrics;
 use super::options::Probe;
 use crate::raft::{Persist, SnapshotJob};
 use crate::storage::{Disk, SnapshotMeta, Storage, StorageError};
@@ -52,11 +53,12 @@ pub(super) struct DiskTask {
 impl DiskTask {
     pub fn spawn<D: Disk + Send + 'static>(
         storage: Storage<D>,
+        metrics: Arc<Metrics>,
         probe: Option<Arc<dyn Probe>>,
     ) -> Self {
         let (work, works) = mpsc::unbounded_channel();
         let (dones, done) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(storage, works, dones, probe));
+        let task = tokio::spawn(run(storage, works, dones, (metrics, probe)));
         Self { work, done, task }
     }
 }
@@ -65,7 +67,7 @@ async fn run<D: Disk + Send + 'static>(
     mut storage: Storage<D>,
     mut works: mpsc::UnboundedReceiver<Work>,
     dones: mpsc::UnboundedSender<Done>,
-    probe: Option<Arc<dyn Probe>>,
+    (metrics, probe): (Arc<Metrics>, Option<Arc<dyn Probe>>),
 ) {
     let mut waiting = VecDeque::new();
     while let Some(work) = works.recv().await {
@@ -76,8 +78,9 @@ async fn run<D: Disk + Send + 'static>(
             }
             waiting.extend(std::iter::from_fn(|| works.try_recv().ok()));
             let group = take_group(&mut waiting);
+            let metrics = Arc::clone(&metrics);
             let step = spawn_blocking(move || {
-                let result = execute(&mut storage, group);
+                let result = execute(&mut storage, group, &metrics);
                 (storage, result)
             });
             let Ok((returned, result)) = step.await else {
@@ -113,14 +116,23 @@ fn take_group(waiting: &mut VecDeque<Work>) -> Work {
     Work::Persist(group)
 }
 
-fn execute<D: Disk>(storage: &mut Storage<D>, work: Work) -> Result<Option<Done>, StorageError> {
+fn execute<D: Disk>(
+    storage: &mut Storage<D>,
+    work: Work,
+    metrics: &Metrics,
+) -> Result<Option<Done>, StorageError> {
     match work {
         Work::Persist(Persist { number, snapshot, batch }) => {
             if let Some((meta, bytes)) = &snapshot {
                 storage.save_snapshot(*meta, bytes)?;
             }
+            let since = Instant::now();
             storage.write(&batch)?;
             storage.sync()?;
+            metrics.durable_times.observe_since(since);
+            if !batch.entries.is_empty() {
+                metrics.batch_entries.observe(batch.entries.len() as u64);
+            }
             Ok(Some(Done::Persisted(number)))
         }
         Work::Snapshot(job) => {

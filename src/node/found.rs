@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::driver::{Driver, Input};
-use super::handle::{NodeStatus, Phase};
+use super::handle::{Figures, NodeStatus, Phase};
 use crate::raft::{ClusterId, Failure, FailureReason, Founding, FoundingStatus, Identity};
 use crate::storage::{Disk, Recovered, SnapshotMeta, Storage, StorageError, StorageOptions};
 
@@ -58,7 +58,8 @@ impl Driver {
                     Some(Input::Heard(id, address)) => self.links.heard(id, address),
                     Some(Input::Status(answer)) => {
                         let phase = Phase::Founding(founding.status(self.now()));
-                        let _ = answer.send(NodeStatus { name: self.options.name.clone(), phase });
+                        let status = NodeStatus { name: self.options.name.clone(), phase };
+                        let _ = answer.send(Figures::of(status));
                     }
                     Some(input @ Input::Request { .. }) => early.push(input),
                     Some(_) => {}

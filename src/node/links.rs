@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::driver::Input;
 use super::frames::Frame;
+use super::metrics::{Metrics, Side};
 use super::reconcile::Wish;
 use crate::limits::LINK_BYTES_MAX;
 use crate::raft::{ClusterId, Envelope, Hello, RaftId};
@@ -28,6 +29,7 @@ use crate::transport::{FrameSender, Greeting, Secret, connect};
 pub(super) struct Links {
     network: Option<(Secret, Greeting)>,
     inbox: mpsc::WeakSender<Input>,
+    metrics: Arc<Metrics>,
     links: BTreeMap<String, Link>,
     /// Where members were heard that the log does not know.
     heard: BTreeMap<RaftId, String>,
@@ -49,11 +51,16 @@ struct Sender {
     frames: mpsc::UnboundedReceiver<Frame>,
     queued: Arc<AtomicUsize>,
     inbox: mpsc::WeakSender<Input>,
+    metrics: Arc<Metrics>,
 }
 
 impl Links {
-    pub fn new(network: Option<(Secret, Greeting)>, inbox: mpsc::WeakSender<Input>) -> Self {
-        Self { network, inbox, links: BTreeMap::new(), heard: BTreeMap::new() }
+    pub fn new(
+        network: Option<(Secret, Greeting)>,
+        inbox: mpsc::WeakSender<Input>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { network, inbox, metrics, links: BTreeMap::new(), heard: BTreeMap::new() }
     }
 
     /// The node belongs to a cluster now: connections from here on say so. Those that are there
@@ -99,7 +106,8 @@ impl Links {
         if !self.links.contains_key(address) {
             self.links.retain(|_, link| now - link.used < IDLE_LINK);
             let (secret, greeting) = (secret.clone(), greeting.clone());
-            let link = Link::spawn(address, secret, greeting, self.inbox.clone());
+            let (inbox, metrics) = (self.inbox.clone(), Arc::clone(&self.metrics));
+            let link = Link::spawn(address, secret, greeting, inbox, metrics);
             self.links.insert(address.to_owned(), link);
         }
         let link = self.links.get_mut(address).expect("it was just inserted");
@@ -120,11 +128,12 @@ impl Link {
         secret: Secret,
         greeting: Greeting,
         inbox: mpsc::WeakSender<Input>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let (sender, frames) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let (address, counter) = (address.to_owned(), Arc::clone(&queued));
-        let task = Sender { address, secret, greeting, frames, queued: counter, inbox };
+        let task = Sender { address, secret, greeting, frames, queued: counter, inbox, metrics };
         let task = tokio::spawn(task.run());
         Self { frames: sender, queued, used: Instant::now(), task }
     }
@@ -142,6 +151,7 @@ impl Sender {
         while let Some(first) = self.frames.recv().await {
             let connecting = connect(&self.address, &self.secret, &self.greeting, CONNECT_TIME);
             let Ok(connection) = connecting.await else {
+                self.metrics.connects_failed.add(1);
                 self.lose(first);
                 sleep(wait).await;
                 self.lose_all();
@@ -149,6 +159,7 @@ impl Sender {
                 continue;
             };
             wait = WAIT_MIN;
+            let _held = self.metrics.connections(Side::ToMember).hold();
             // The other side sends nothing on this connection.
             let (sender, _receiver) = (connection.sender, connection.receiver);
             self.send_on(sender, first).await;
@@ -167,6 +178,7 @@ impl Sender {
                 if sender.push(&bytes).is_err() {
                     report_lost(&self.inbox, [frame]);
                 }
+                self.metrics.sent(Side::ToMember).add(bytes.len() as u64);
             }
             if !matches!(timeout(FLUSH_TIME, sender.flush()).await, Ok(Ok(()))) {
                 return report_lost(&self.inbox, &unflushed);

@@ -17,6 +17,7 @@ use super::driver::Input;
 use super::frames::Frame;
 use super::handle::NodeHandle;
 use super::links::ALIVE_PERIOD;
+use super::metrics::{Rejection, Side};
 use super::serve::serve;
 use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::ClusterId;
@@ -48,6 +49,8 @@ impl Listening {
             // Over the limit the connection is closed at once: the other side tries another node.
             if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
                 tasks.spawn(self.clone().take(stream, place));
+            } else {
+                self.node.metrics.rejections(Rejection::Full).add(1);
             }
         }
     }
@@ -57,11 +60,13 @@ impl Listening {
         let greeting = Greeting { cluster, ..self.greeting.clone() };
         // Who does not hold the secret learns nothing, and there is nobody here to tell.
         let Ok(connection) = accept(stream, &self.secret, &greeting, HANDSHAKE_TIME).await else {
+            self.node.metrics.rejections(Rejection::Handshake).add(1);
             return;
         };
         let peer = connection.peer.clone();
         let is_foreign = peer.cluster.zip(cluster).is_some_and(|(peer, own)| peer != own);
         if is_foreign {
+            self.node.metrics.rejections(Rejection::Foreign).add(1);
             return;
         }
         let (sender, receiver) = (connection.sender, connection.receiver);
@@ -72,6 +77,8 @@ impl Listening {
     }
 
     async fn listen(&self, mut receiver: FrameReceiver, peer: Greeting) {
+        let metrics = &self.node.metrics;
+        let _held = metrics.connections(Side::FromMember).hold();
         if let Some(id) = peer.id {
             let heard = Input::Heard(id, peer.address);
             if self.node.inbox.send(heard).await.is_err() {
@@ -79,6 +86,7 @@ impl Listening {
             }
         }
         while let Ok(Ok(Some(bytes))) = timeout(4 * ALIVE_PERIOD, receiver.receive()).await {
+            metrics.received(Side::FromMember).add(bytes.len() as u64);
             let Ok(frame) = Frame::decode(bytes) else { return };
             let input = match frame {
                 Frame::Alive => continue,

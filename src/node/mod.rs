@@ -9,6 +9,8 @@
 //! - `links` send to members, one task and one bounded queue for each address;
 //! - `listen` takes connections of members and of clients, which `serve` answers.
 //!
+//! Beside them `metrics` counts what they do, and `observe` what becomes of the engine.
+//!
 //! # How it keeps the engine's contract ([`crate::raft`])
 //! 1. The identity is durable, with its start number raised, before the engine is made.
 //! 2. The driver empties every queue of the engine after every step.
@@ -33,6 +35,8 @@ mod frames;
 mod handle;
 mod links;
 mod listen;
+mod metrics;
+mod observe;
 mod options;
 mod protocol;
 mod reconcile;
@@ -60,9 +64,12 @@ pub use access::Access;
 pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
 pub use client::{Backup, Client, ClientOptions, ClientSent, ClientWatch};
 use driver::{Driver, Input};
-pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
+pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
+pub use metrics::{
+    Counter, Ended, Gauge, Held, Histogram, Measured, Metrics, Operation, Rejection, Side,
+};
 pub use options::{NetworkOptions, NodeOptions, Probe};
 pub use protocol::Applied;
 use serve::backup_places;
@@ -123,6 +130,7 @@ impl ClusterNode {
             inbox,
             published: published.subscribe(),
             monotonic: Arc::clone(&options.monotonic),
+            metrics: Arc::default(),
         };
         let cluster = watch::Sender::new(identity.cluster);
         let listeners = listen(&options, &identity, &handle, &cluster).await?;
@@ -130,11 +138,12 @@ impl ClusterNode {
             .network
             .as_ref()
             .map(|network| (network.secret.clone(), greeting(&options, &identity)));
-        let links = Links::new(network, handle.inbox.downgrade());
+        let links = Links::new(network, handle.inbox.downgrade(), Arc::clone(&handle.metrics));
         let driver = Driver {
             options,
             identity,
             links,
+            metrics: Arc::clone(&handle.metrics),
             inbox: inputs,
             published,
             cluster,
