@@ -279,5 +279,8 @@ pub const REPL_SHOWN_FIELDS_MAX: usize = 1_000;
 /// Most bytes that `plimsoll repl` prints of one string.
 pub const REPL_SHOWN_STRING_BYTES_MAX: usize = 16 << 10;
 
+/// Lines of the log of `plimsoll node` that wait to be written; more are left out, and counted.
+pub const LOG_LINES_MAX: usize = 4_096;
+
 /// Largest batch of the write-ahead log, in bytes of its encoding.
 pub const BATCH_BYTES_MAX: usize = 1 << 30;

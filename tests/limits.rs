@@ -120,6 +120,7 @@ fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
         REPL_SHOWN_DEPTH_MAX,
         REPL_SHOWN_FIELDS_MAX,
         REPL_SHOWN_STRING_BYTES_MAX,
+        LOG_LINES_MAX,
         BATCH_BYTES_MAX,
     ]
 }

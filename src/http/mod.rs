@@ -69,6 +69,7 @@ impl HttpListener {
         let Self { listener, address } = self;
         let readiness = Readiness::new(node.clone());
         let serving = Serving { node, readiness, folder: folder.map(Arc::from) };
+        tracing::info!(target: "plimsoll::http", %address, "serves metrics and probes");
         let task = tokio::spawn(serving.run(listener));
         HttpServer { address, task: Mutex::new(Some(task)) }
     }

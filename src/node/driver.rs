@@ -15,13 +15,14 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, error, info};
 
 use super::disk::{DiskTask, Done, Work};
 use super::found::Founded;
 use super::handle::{Figures, MemberStatus, NodeStatus, Phase, Published};
 use super::links::Links;
 use super::metrics::Metrics;
-use super::observe::Observer;
+use super::observe::{DISK, NODE, Observer, SNAPSHOT};
 use super::options::NodeOptions;
 use super::reconcile::{Reconciler, Wish};
 use crate::clock::UnixMillis;
@@ -98,8 +99,12 @@ impl Driver {
         recovered: Recovered,
         drawn: (ClusterId, u64),
     ) -> Result<(), String> {
-        let published = self.published.clone();
+        let (published, name) = (self.published.clone(), self.options.name.clone());
         let ended = self.belong_and_run(storage, recovered, drawn).await;
+        match &ended {
+            Ok(()) => info!(target: NODE, node = name, "has stopped: it was told to"),
+            Err(why) => error!(target: NODE, node = name, why, "has stopped"),
+        }
         // Also of a node that never came to run.
         let why = ended.as_ref().err().map_or(CLOSED, String::as_str);
         published.send_modify(|published| {
@@ -140,7 +145,7 @@ impl Driver {
         let node = raft::Node::new(&self.identity, raft_options, recovered, seed, now)
             .map_err(|error| error.to_string())?;
         let reconciler = Reconciler::new(&self.options, self.own(), via);
-        let observer = Observer::new(&node);
+        let observer = Observer::new(&node, self.options.name.clone());
         let metrics = Arc::clone(&self.metrics);
         let disk = DiskTask::spawn(storage, metrics, self.options.probe.clone());
         let mut running = Running { driver: self, node, disk, reconciler, observer, installs: 0 };
@@ -198,8 +203,10 @@ impl Running {
     fn tick(&mut self) {
         let now = self.driver.now();
         self.node.handle_tick(now);
+        self.observer.look_around(&self.node, now);
         let steps = self.reconciler.tick(&self.node, now);
         if let Some(change) = steps.change {
+            debug!(target: NODE, node = self.driver.options.name, ?change, "proposes a change of members");
             // Whatever comes of it is seen at the next look.
             let id = self.next_request();
             let deadline_ms = now.monotonic_ms + CHANGE_MS;
@@ -219,11 +226,16 @@ impl Running {
             Done::Persisted(number) => self.node.handle_persisted(number, now),
             Done::SnapshotSaved(meta, bytes) => {
                 self.driver.metrics.snapshots_taken.add(1);
+                let (node, index) = (&self.driver.options.name, meta.index);
+                debug!(target: SNAPSHOT, node, index, bytes = bytes.len(), "has saved a snapshot");
                 if let Some(index) = self.node.handle_snapshot_saved(meta, bytes, now) {
                     self.give(Work::Compact(index));
                 }
             }
-            Done::Failed(why) => self.node.handle_storage_error(&why),
+            Done::Failed(why) => {
+                error!(target: DISK, node = self.driver.options.name, why, "the disk has failed");
+                self.node.handle_storage_error(&why);
+            }
         }
     }
 
@@ -273,7 +285,12 @@ impl Running {
         }
         while let Some(envelope) = self.node.poll_transmit() {
             let member = self.node.members().get(&envelope.to);
-            self.driver.metrics.snapshots_sent.add(u64::from(envelope.is_snapshot()));
+            if envelope.is_snapshot() {
+                self.driver.metrics.snapshots_sent.add(1);
+                let name = member.map_or("?", |member| member.name.as_str());
+                let (node, to) = (&self.driver.options.name, envelope.to);
+                info!(target: SNAPSHOT, node, %to, name, "a member has received a snapshot");
+            }
             self.driver.links.send(member.map(|member| member.address.as_str()), envelope);
         }
         if let Some(job) = self.node.poll_snapshot() {
@@ -282,8 +299,10 @@ impl Running {
         while let Some(progress) = self.node.poll_progress() {
             match &progress {
                 Progress::Applied(_) => self.driver.metrics.applied.add(1),
-                Progress::Installed { .. } => {
+                Progress::Installed { index } => {
                     self.installs += 1;
+                    let node = &self.driver.options.name;
+                    info!(target: SNAPSHOT, node, index, "a snapshot has replaced the machine");
                     self.driver.metrics.snapshots_installed.add(1);
                 }
             }

@@ -16,14 +16,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
 
 use super::driver::Input;
 use super::frames::Frame;
 use super::metrics::{Metrics, Side};
+use super::observe::NET;
 use super::reconcile::Wish;
 use crate::limits::LINK_BYTES_MAX;
 use crate::raft::{ClusterId, Envelope, Hello, RaftId};
-use crate::transport::{FrameSender, Greeting, Secret, connect};
+use crate::transport::{FrameSender, Greeting, Secret, TransportError, connect};
 
 /// All outgoing connections of a node. None of a node that is alone: what it is to send is lost.
 pub(super) struct Links {
@@ -150,19 +152,37 @@ impl Sender {
         let mut wait = WAIT_MIN;
         while let Some(first) = self.frames.recv().await {
             let connecting = connect(&self.address, &self.secret, &self.greeting, CONNECT_TIME);
-            let Ok(connection) = connecting.await else {
-                self.metrics.connects_failed.add(1);
-                self.lose(first);
-                sleep(wait).await;
-                self.lose_all();
-                wait = (wait * 2).min(WAIT_MAX);
-                continue;
+            let connection = match connecting.await {
+                Ok(connection) => connection,
+                Err(why) => {
+                    self.metrics.connects_failed.add(1);
+                    self.tell_failure(&why, wait == WAIT_MIN);
+                    self.lose(first);
+                    sleep(wait).await;
+                    self.lose_all();
+                    wait = (wait * 2).min(WAIT_MAX);
+                    continue;
+                }
             };
             wait = WAIT_MIN;
+            let (node, address) = (&self.greeting.name, &self.address);
+            debug!(target: NET, node, address, peer = connection.peer.name, "has connected to a member");
             let _held = self.metrics.connections(Side::ToMember).hold();
             // The other side sends nothing on this connection.
             let (sender, _receiver) = (connection.sender, connection.receiver);
             self.send_on(sender, first).await;
+            debug!(target: NET, node = self.greeting.name, address = self.address, "a connection to a member has ended");
+        }
+    }
+
+    /// Logs why there is no connection: the first time aloud, so that a member that is down for long
+    /// does not fill the log.
+    fn tell_failure(&self, why: &TransportError, is_first: bool) {
+        let (node, address) = (&self.greeting.name, &self.address);
+        if is_first {
+            warn!(target: NET, node, address, %why, "a member can't be reached");
+        } else {
+            debug!(target: NET, node, address, %why, "a member still can't be reached");
         }
     }
 

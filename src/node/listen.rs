@@ -5,19 +5,22 @@
 //! says nothing for a while, says something that can't be read, or belongs to another cluster, is
 //! let go.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
 
 use super::driver::Input;
 use super::frames::Frame;
 use super::handle::NodeHandle;
 use super::links::ALIVE_PERIOD;
 use super::metrics::{Rejection, Side};
+use super::observe::NET;
 use super::serve::serve;
 use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::ClusterId;
@@ -33,6 +36,8 @@ pub(super) struct Listening {
     pub backups: Arc<Semaphore>,
     /// The cluster of this node, once it has one.
     pub cluster: watch::Receiver<Option<ClusterId>>,
+    /// When it was last logged that somebody was refused.
+    pub refused: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Listening {
@@ -41,38 +46,64 @@ impl Listening {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut tasks = Tasks::default();
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, from)) = listener.accept().await else {
                 // Too many open files, or the like: it passes.
                 sleep(ACCEPT_WAIT).await;
                 continue;
             };
             // Over the limit the connection is closed at once: the other side tries another node.
             if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                tasks.spawn(self.clone().take(stream, place));
+                tasks.spawn(self.clone().take(stream, from, place));
             } else {
-                self.node.metrics.rejections(Rejection::Full).add(1);
+                self.refuse(Rejection::Full, from, &format!("there are {CONNECTIONS_MAX} already"));
             }
         }
     }
 
-    async fn take(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn take(self, stream: TcpStream, from: SocketAddr, _place: OwnedSemaphorePermit) {
         let cluster = *self.cluster.borrow();
         let greeting = Greeting { cluster, ..self.greeting.clone() };
         // Who does not hold the secret learns nothing, and there is nobody here to tell.
-        let Ok(connection) = accept(stream, &self.secret, &greeting, HANDSHAKE_TIME).await else {
-            self.node.metrics.rejections(Rejection::Handshake).add(1);
-            return;
+        let accepting = accept(stream, &self.secret, &greeting, HANDSHAKE_TIME);
+        let connection = match accepting.await {
+            Ok(connection) => connection,
+            Err(why) => return self.refuse(Rejection::Handshake, from, &why.to_string()),
         };
         let peer = connection.peer.clone();
         let is_foreign = peer.cluster.zip(cluster).is_some_and(|(peer, own)| peer != own);
         if is_foreign {
-            self.node.metrics.rejections(Rejection::Foreign).add(1);
-            return;
+            return self.refuse(
+                Rejection::Foreign,
+                from,
+                &format!("{} is of another cluster", peer.name),
+            );
         }
+        let (node, name) = (&self.greeting.name, &peer.name);
+        debug!(target: NET, node, %from, name, role = ?peer.role, "has accepted a connection");
         let (sender, receiver) = (connection.sender, connection.receiver);
         match peer.role {
             Role::Peer => self.listen(receiver, peer).await,
             Role::Client => serve(self.node, self.backups, sender, receiver).await,
+        }
+    }
+
+    /// Counts and logs a connection that is not kept: aloud at most once in a while, whoever knocks.
+    fn refuse(&self, rejection: Rejection, from: SocketAddr, why: &str) {
+        self.node.metrics.rejections(rejection).add(1);
+        let node = &self.greeting.name;
+        let is_due = {
+            // Nothing in there panics half-way.
+            let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = last.is_none_or(|last| last.elapsed() >= REFUSAL_PERIOD);
+            if is_due {
+                *last = Some(Instant::now());
+            }
+            is_due
+        };
+        if is_due {
+            warn!(target: NET, node, %from, why, "has refused a connection");
+        } else {
+            debug!(target: NET, node, %from, why, "has refused a connection");
         }
     }
 
@@ -120,5 +151,7 @@ impl Drop for Tasks {
 
 /// How long a handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_millis(HANDSHAKE_MS_MAX);
+/// In which time one refusal is logged aloud.
+const REFUSAL_PERIOD: Duration = Duration::from_secs(1);
 /// The pause after the system could not take a connection.
 const ACCEPT_WAIT: Duration = Duration::from_millis(100);

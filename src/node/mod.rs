@@ -52,6 +52,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
+use tracing::info;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::StateMachine;
@@ -70,6 +71,7 @@ use listen::Listening;
 pub use metrics::{
     Counter, Ended, Gauge, Held, Histogram, Measured, Metrics, Operation, Rejection, Side,
 };
+use observe::NODE;
 pub use options::{NetworkOptions, NodeOptions, Probe};
 pub use protocol::Applied;
 use serve::backup_places;
@@ -133,6 +135,7 @@ impl ClusterNode {
             metrics: Arc::default(),
         };
         let cluster = watch::Sender::new(identity.cluster);
+        tell_start(&options, &identity);
         let listeners = listen(&options, &identity, &handle, &cluster).await?;
         let network = options
             .network
@@ -168,7 +171,9 @@ impl ClusterNode {
         }
         // It may have ended already.
         let _ = self.handle.inbox.send(Input::Stop).await;
-        self.handle.inbox.closed().await;
+        // Its sender lives as long as the driver.
+        let mut published = self.handle.published();
+        while published.changed().await.is_ok() {}
     }
 
     /// Waits until the node ends by itself: its disk failed, or it can't go on.
@@ -198,6 +203,15 @@ impl Drop for ClusterNode {
         // Its disk's task finishes what it was given.
         self.work.abort();
     }
+}
+
+fn tell_start(options: &NodeOptions, identity: &Identity) {
+    let (node, id, start) = (&options.name, identity.id, identity.start);
+    let cluster = identity.cluster.map(|cluster| cluster.to_string());
+    let network = options.network.as_ref();
+    let members = network.map(|network| network.listen.as_str());
+    let clients = network.and_then(|network| network.listen_clients.as_deref());
+    info!(target: NODE, node, %id, start, cluster, members, clients, "starts");
 }
 
 /// Opens the storage and raises the start number.
@@ -271,6 +285,7 @@ async fn listen(
         node: node.clone(),
         backups: backup_places(),
         cluster: cluster.subscribe(),
+        refused: Arc::default(),
     };
     let run = |listener| tokio::spawn(listening.clone().run(listener));
     Ok(listeners.into_iter().map(run).collect())
