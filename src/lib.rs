@@ -25,7 +25,8 @@
 //! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
 //! configuration; `fs` real files under storage; `sql` SQLite; `postgres` PostgreSQL; `serde` values as
 //! Rust types; `blocking` the facade without async; `lua` the Lua surface; `cli` the binary; `raft` the
-//! Raft node without IO; `node` the connections between nodes. The default has all but the last two.
+//! Raft node without IO; `node` what runs it on sockets; `http` its metrics and probes. The default has
+//! all of them.
 
 // Floor 0: the vocabulary.
 pub mod clock;
@@ -66,11 +67,13 @@ pub mod transport;
 #[cfg(feature = "node")]
 pub mod node;
 
-// Floors 5 and up: stores and their surfaces.
+// Floors 5 and up: stores and their surfaces; what is told of a node over HTTP.
 #[cfg(feature = "blocking")]
 pub mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "lua")]
 pub mod lua;
 #[cfg(feature = "store")]

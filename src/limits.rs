@@ -240,6 +240,19 @@ pub const CLIENT_BACKUPS_MAX: usize = 2;
 /// Bytes of a chunk of a backup.
 pub const BACKUP_CHUNK_BYTES: usize = 256 << 10;
 
+/// Connections that a node has over HTTP; beyond it new ones are closed at once.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
+/// Largest head of a request over HTTP, in bytes.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8 << 10;
+
+/// How long a connection over HTTP lasts at most, with its request and the answer, in milliseconds.
+pub const HTTP_CONNECTION_MS_MAX: u64 = 5_000;
+
+/// How long a probe over HTTP waits for the node at most, in milliseconds: less than the second that
+/// those who probe wait.
+pub const HTTP_PROBE_MS_MAX: u64 = 900;
+
 /// Bytes of a segment of the write-ahead log; a larger batch gets a segment of its own.
 pub const SEGMENT_BYTES: usize = 16 << 20;
 
@@ -269,6 +282,9 @@ pub const REPL_SHOWN_FIELDS_MAX: usize = 1_000;
 
 /// Most bytes that `plimsoll repl` prints of one string.
 pub const REPL_SHOWN_STRING_BYTES_MAX: usize = 16 << 10;
+
+/// Lines of the log of `plimsoll node` that wait to be written; more are left out, and counted.
+pub const LOG_LINES_MAX: usize = 4_096;
 
 /// Largest batch of the write-ahead log, in bytes of its encoding.
 pub const BATCH_BYTES_MAX: usize = 1 << 30;

@@ -30,6 +30,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("transport", 3),
     ("history_file", 4),
     ("node", 4),
+    ("http", 5),
     ("store", 5),
     ("registry", 6),
     ("blocking", 7),

@@ -107,6 +107,10 @@ fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
         CLIENT_WATCH_BYTES_MAX,
         CLIENT_BACKUPS_MAX,
         BACKUP_CHUNK_BYTES,
+        HTTP_CONNECTIONS_MAX,
+        HTTP_HEAD_BYTES_MAX,
+        HTTP_CONNECTION_MS_MAX,
+        HTTP_PROBE_MS_MAX,
         SEGMENT_BYTES,
         IDENTITY_BYTES_MAX,
         HISTORY_LINE_BYTES_MAX,
@@ -117,6 +121,7 @@ fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
         REPL_SHOWN_DEPTH_MAX,
         REPL_SHOWN_FIELDS_MAX,
         REPL_SHOWN_STRING_BYTES_MAX,
+        LOG_LINES_MAX,
         BATCH_BYTES_MAX,
     ]
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::json;
 use crate::limits::RAFT_FOUNDERS_MAX;
@@ -514,6 +515,43 @@ pub struct NodeArgs {
     /// The configuration, with a section `cluster`
     #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub config: PathBuf,
+
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// What is logged on standard error.
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Which events are logged: off, error, warn, info, debug, trace, or levels by target such as
+    /// info,plimsoll::net=debug
+    #[arg(long, env = "PLIMSOLL_LOG", value_name = "LEVEL", default_value = "info", value_parser = parse_log)]
+    pub log: Targets,
+    /// How they are written: lines for people, or a JSON object a line
+    #[arg(long, env = "PLIMSOLL_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Which events are logged: a level, or levels by target.
+fn parse_log(argument: &str) -> Result<Targets, String> {
+    // A word alone is a level, not a target of which everything is logged.
+    let is_level =
+        |part: &str| part.contains('=') || !part.is_empty() && part.parse::<LevelFilter>().is_ok();
+    let filter = argument.split(',').all(is_level).then(|| argument.parse().ok());
+    filter.flatten().ok_or_else(|| {
+        "write off, error, warn, info, debug or trace, or levels by target such as \
+         info,plimsoll::net=debug"
+            .to_owned()
+    })
 }
 
 /// `plimsoll check-config`.

@@ -12,6 +12,7 @@ mod copy;
 mod demo;
 mod init;
 mod kv;
+mod log;
 mod node;
 mod output;
 mod repl;

@@ -1,17 +1,16 @@
-//! `plimsoll node`: runs a node of a cluster until it is told to stop, or can't go on.
-
-use std::time::Duration;
+//! `plimsoll node`: runs a node of a cluster until it is told to stop, or can't go on. What becomes of it
+//! is told by its log.
 
 use super::Exit;
 use super::args::NodeArgs;
-use super::output::{progress, say};
+use super::log::Log;
+use super::output::say;
 use crate::error::Error;
-use crate::node::{NodeHandle, NodeStatus, Phase};
-use crate::raft::FoundingStatus;
 use crate::registry::{ClusterOptions, Config, LoadOptions, Plimsoll};
 
 /// Runs the node of a configuration, and its stores that start with it.
 pub async fn node(args: NodeArgs) -> Result<Exit, Error> {
+    let _log = Log::start(&args.log)?;
     let config = Config::load(&args.config, LoadOptions::default())?;
     let engine = Plimsoll::open(config).await?;
     let Some(node) = engine.node().await?.node() else {
@@ -24,9 +23,8 @@ pub async fn node(args: NodeArgs) -> Result<Exit, Error> {
     say!("{}", introduction(options));
     let ended = tokio::select! {
         why = node.stopped() => Some(why),
-        () = tell_phases(&node) => None,
         signal = stop_signal() => {
-            progress(&format!("{signal}: stopping"));
+            tracing::info!(target: "plimsoll::node", node = options.name, signal, "is told to stop");
             None
         }
     };
@@ -42,55 +40,11 @@ fn introduction(options: &ClusterOptions) -> String {
     let name = &options.name;
     let members = options.membership.socket_addr().map(|address| format!("members at {address}"));
     let clients = options.client.socket_addr().map(|address| format!("clients at {address}"));
-    let places: Vec<_> = members.into_iter().chain(clients).collect();
-    match places.is_empty() {
-        true => format!("node {name}, alone, in {}", options.raft.data_dir.display()),
-        false => {
-            format!("node {name}, {}, in {}", places.join(", "), options.raft.data_dir.display())
-        }
-    }
-}
-
-/// Tells how founding goes on, and who leads, whenever that changes. Does not end by itself.
-async fn tell_phases(node: &NodeHandle) {
-    let mut told = String::new();
-    loop {
-        if let Some(status) = node.status().await {
-            let words = words_of(&status);
-            if words != told {
-                progress(&words);
-                told = words;
-            }
-        }
-        tokio::time::sleep(LOOK_PERIOD).await;
-    }
-}
-
-fn words_of(status: &NodeStatus) -> String {
-    match &status.phase {
-        Phase::Founding(FoundingStatus::Waiting { seen }) => {
-            format!("waiting for the others: {seen} seen, this one included")
-        }
-        Phase::Founding(FoundingStatus::Pledged { agreed }) => {
-            format!("founding: {agreed} agreed, this one included")
-        }
-        Phase::Founding(FoundingStatus::Split) => {
-            "founding can't go on: nodes have pledged to different clusters; empty the folder of those \
-             that are to give way"
-                .to_owned()
-        }
-        Phase::Founding(FoundingStatus::Join { cluster, via }) => {
-            format!("joining cluster {cluster} by {}", via.name)
-        }
-        Phase::Member(status) => {
-            let name = |id| status.members.get(&id).map_or("?", |member| member.name.as_str());
-            match status.raft.leader {
-                None => "no leader".to_owned(),
-                Some(leader) if leader == status.raft.id => "leading".to_owned(),
-                Some(leader) => format!("following {}", name(leader)),
-            }
-        }
-    }
+    let http = options.http.socket_addr().map(|address| format!("http at {address}"));
+    let is_alone = members.is_none() && clients.is_none();
+    let alone = is_alone.then(|| "alone".to_owned());
+    let places: Vec<_> = [alone, members, clients, http].into_iter().flatten().collect();
+    format!("node {name}, {}, in {}", places.join(", "), options.raft.data_dir.display())
 }
 
 /// Waits to be told to stop.
@@ -111,6 +65,3 @@ async fn stop_signal() -> &'static str {
     }
     "interrupted"
 }
-
-/// How often it is looked whether there is something to tell.
-const LOOK_PERIOD: Duration = Duration::from_millis(200);

@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::metrics::Metrics;
 use super::options::Probe;
 use crate::raft::{Persist, SavedSnapshot, SnapshotJob};
 use crate::storage::{Disk, SharedDisk, SnapshotSaver, Storage, StorageError};
@@ -53,13 +54,14 @@ pub(super) struct DiskTask {
 impl DiskTask {
     pub fn spawn<D: SharedDisk + Send + 'static>(
         storage: Storage<D>,
+        metrics: Arc<Metrics>,
         probe: Option<Arc<dyn Probe>>,
     ) -> Self {
         let (work, works) = mpsc::unbounded_channel();
         let (dones, done) = mpsc::unbounded_channel();
         let (saved, saves) = mpsc::unbounded_channel();
         let saving = Saving { saved, saves, is_under_way: false };
-        let run = Run { storage: Some(storage), dones, probe, saving };
+        let run = Run { storage: Some(storage), dones, metrics, probe, saving };
         let task = tokio::spawn(run.work(works));
         Self { work, done, task }
     }
@@ -70,6 +72,7 @@ struct Run<D> {
     /// None while a batch is being written.
     storage: Option<Storage<D>>,
     dones: mpsc::UnboundedSender<Done>,
+    metrics: Arc<Metrics>,
     probe: Option<Arc<dyn Probe>>,
     saving: Saving,
 }
@@ -123,7 +126,8 @@ impl<D: SharedDisk + Send + 'static> Run<D> {
         match work {
             Work::Persist(persist) => {
                 let number = persist.number;
-                self.on_disk(move |storage| write(storage, &persist)).await?;
+                let metrics = Arc::clone(&self.metrics);
+                self.on_disk(move |storage| write(storage, &persist, &metrics)).await?;
                 self.tell(Done::Persisted(number));
             }
             Work::Snapshot(job) => self.save(job),
@@ -191,12 +195,22 @@ fn take_group(waiting: &mut VecDeque<Work>) -> Work {
 }
 
 /// Writes a step and makes it durable.
-fn write<D: Disk>(storage: &mut Storage<D>, persist: &Persist) -> Result<(), StorageError> {
+fn write<D: Disk>(
+    storage: &mut Storage<D>,
+    persist: &Persist,
+    metrics: &Metrics,
+) -> Result<(), StorageError> {
     if let Some((meta, bytes)) = &persist.snapshot {
         storage.save_snapshot(*meta, bytes)?;
     }
+    let since = Instant::now();
     storage.write(&persist.batch)?;
-    storage.sync()
+    storage.sync()?;
+    metrics.durable_times.observe_since(since);
+    if !persist.batch.entries.is_empty() {
+        metrics.batch_entries.observe(persist.batch.entries.len() as u64);
+    }
+    Ok(())
 }
 
 /// Encodes a snapshot and saves it. Only one that the node wants back is ever whole in memory.

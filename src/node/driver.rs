@@ -11,14 +11,18 @@
 //! 3. Nothing here waits for a peer, a client or the disk.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{debug, error, info};
 
 use super::disk::{DiskTask, Done, Work};
 use super::found::Founded;
-use super::handle::{MemberStatus, NodeStatus, Phase, Published};
+use super::handle::{Figures, MemberStatus, NodeStatus, Phase, Published};
 use super::links::Links;
+use super::metrics::Metrics;
+use super::observe::{DISK, NODE, Observer, SNAPSHOT};
 use super::options::NodeOptions;
 use super::reconcile::{Reconciler, Wish};
 use crate::clock::UnixMillis;
@@ -44,7 +48,7 @@ pub(super) enum Input {
     /// A request of this process or of a client.
     Request { request: Request, deadline_ms: u64, answer: oneshot::Sender<Result<Answer, Failure>> },
     /// Asks for the status.
-    Status(oneshot::Sender<NodeStatus>),
+    Status(oneshot::Sender<Figures>),
     /// Ends the node.
     Stop,
 }
@@ -54,6 +58,7 @@ pub(super) struct Driver {
     pub options: NodeOptions,
     pub identity: Identity,
     pub links: Links,
+    pub metrics: Arc<Metrics>,
     pub inbox: mpsc::Receiver<Input>,
     pub published: watch::Sender<Published>,
     /// The cluster, once there is one.
@@ -69,6 +74,7 @@ struct Running {
     node: raft::Node,
     disk: DiskTask,
     reconciler: Reconciler,
+    observer: Observer,
     installs: u64,
 }
 
@@ -93,14 +99,17 @@ impl Driver {
         recovered: Recovered,
         drawn: (ClusterId, u64),
     ) -> Result<(), String> {
-        let published = self.published.clone();
+        let (published, name) = (self.published.clone(), self.options.name.clone());
         let ended = self.belong_and_run(storage, recovered, drawn).await;
-        if let Err(why) = &ended {
-            // Also of a node that never came to run.
-            published.send_modify(|published| {
-                published.stopped.get_or_insert_with(|| why.clone());
-            });
+        match &ended {
+            Ok(()) => info!(target: NODE, node = name, "has stopped: it was told to"),
+            Err(why) => error!(target: NODE, node = name, why, "has stopped"),
         }
+        // Also of a node that never came to run.
+        let why = ended.as_ref().err().map_or(CLOSED, String::as_str);
+        published.send_modify(|published| {
+            published.stopped.get_or_insert_with(|| why.to_owned());
+        });
         ended
     }
 
@@ -136,12 +145,13 @@ impl Driver {
         let node = raft::Node::new(&self.identity, raft_options, recovered, seed, now)
             .map_err(|error| error.to_string())?;
         let reconciler = Reconciler::new(&self.options, self.own(), via);
-        let disk = DiskTask::spawn(storage, self.options.probe.clone());
-        let mut running = Running { driver: self, node, disk, reconciler, installs: 0 };
+        let observer = Observer::new(&node, self.options.name.clone());
+        let metrics = Arc::clone(&self.metrics);
+        let disk = DiskTask::spawn(storage, metrics, self.options.probe.clone());
+        let mut running = Running { driver: self, node, disk, reconciler, observer, installs: 0 };
         // What was recovered is there before anything is applied on it.
         running.publish(None);
-        running.step(early);
-        running.drain();
+        running.turn(|running| running.step(early));
         let ended = running.work().await;
         running.end().await;
         ended
@@ -159,34 +169,44 @@ impl Running {
         loop {
             tokio::select! {
                 biased;
-                done = self.disk.done.recv() => match done {
-                    Some(done) => self.disk_done(done),
-                    None => self.node.handle_storage_error("the disk's task has ended"),
-                },
-                _ = ticks.tick() => self.tick(),
+                done = self.disk.done.recv() => self.turn(|running| running.disk_done(done)),
+                _ = ticks.tick() => self.turn(Self::tick),
                 count = self.driver.inbox.recv_many(&mut inputs, INPUTS_MAX) => {
                     if count == 0 {
                         return Ok(());
                     }
                     let is_stop = inputs.iter().any(|input| matches!(input, Input::Stop));
-                    self.step(inputs.drain(..));
+                    self.turn(|running| running.step(inputs.drain(..)));
                     if is_stop {
                         return Ok(());
                     }
                 }
             }
-            self.drain();
             if let Some(why) = self.node.stopped() {
                 return Err(why.to_owned());
             }
         }
     }
 
+    /// One step of the engine, with all that comes of it.
+    fn turn(&mut self, step: impl FnOnce(&mut Self)) {
+        let (since, before) = (Instant::now(), self.node.applied());
+        step(self);
+        self.drain();
+        let metrics = &self.driver.metrics;
+        if self.node.applied() != before {
+            metrics.apply_times.observe_since(since);
+        }
+        self.observer.look(&self.node, metrics);
+    }
+
     fn tick(&mut self) {
         let now = self.driver.now();
         self.node.handle_tick(now);
+        self.observer.look_around(&self.node, now);
         let steps = self.reconciler.tick(&self.node, now);
         if let Some(change) = steps.change {
+            debug!(target: NODE, node = self.driver.options.name, ?change, "proposes a change of members");
             // Whatever comes of it is seen at the next look.
             let id = self.next_request();
             let deadline_ms = now.monotonic_ms + CHANGE_MS;
@@ -197,16 +217,26 @@ impl Running {
         }
     }
 
-    fn disk_done(&mut self, done: Done) {
+    fn disk_done(&mut self, done: Option<Done>) {
         let now = self.driver.now();
+        let Some(done) = done else {
+            return self.node.handle_storage_error("the disk's task has ended");
+        };
         match done {
             Done::Persisted(number) => self.node.handle_persisted(number, now),
             Done::SnapshotSaved(saved) => {
+                self.driver.metrics.snapshots_taken.add(1);
+                let (node, index, bytes) =
+                    (&self.driver.options.name, saved.meta.index, saved.length);
+                debug!(target: SNAPSHOT, node, index, bytes, "has saved a snapshot");
                 if let Some(index) = self.node.handle_snapshot_saved(saved, now) {
                     self.give(Work::Compact(index));
                 }
             }
-            Done::Failed(why) => self.node.handle_storage_error(&why),
+            Done::Failed(why) => {
+                error!(target: DISK, node = self.driver.options.name, why, "the disk has failed");
+                self.node.handle_storage_error(&why);
+            }
         }
     }
 
@@ -232,7 +262,7 @@ impl Running {
                     requests.push((id, request, deadline_ms));
                 }
                 Input::Status(answer) => {
-                    let _ = answer.send(self.status(now.wall));
+                    let _ = answer.send(self.figures(now));
                 }
                 Input::Stop => {}
             }
@@ -256,13 +286,27 @@ impl Running {
         }
         while let Some(envelope) = self.node.poll_transmit() {
             let member = self.node.members().get(&envelope.to);
+            if envelope.is_snapshot() {
+                self.driver.metrics.snapshots_sent.add(1);
+                let name = member.map_or("?", |member| member.name.as_str());
+                let (node, to) = (&self.driver.options.name, envelope.to);
+                info!(target: SNAPSHOT, node, %to, name, "a member has received a snapshot");
+            }
             self.driver.links.send(member.map(|member| member.address.as_str()), envelope);
         }
         if let Some(job) = self.node.poll_snapshot() {
             self.give(Work::Snapshot(Box::new(job)));
         }
         while let Some(progress) = self.node.poll_progress() {
-            self.installs += u64::from(matches!(progress, Progress::Installed { .. }));
+            match &progress {
+                Progress::Applied(_) => self.driver.metrics.applied.add(1),
+                Progress::Installed { index } => {
+                    self.installs += 1;
+                    let node = &self.driver.options.name;
+                    info!(target: SNAPSHOT, node, index, "a snapshot has replaced the machine");
+                    self.driver.metrics.snapshots_installed.add(1);
+                }
+            }
             if let Some(probe) = &self.driver.options.probe {
                 probe.progress(&progress);
             }
@@ -282,6 +326,15 @@ impl Running {
         let (machine, applied) = (self.node.machine().clone(), self.node.applied());
         let published = Published { machine, applied, installs: self.installs, stopped };
         self.driver.published.send_replace(published);
+    }
+
+    fn figures(&self, now: Now) -> Figures {
+        Figures {
+            status: self.status(now.wall),
+            clock_offsets_ms: self.node.clock_offsets(now),
+            is_clock_refused: self.node.is_clock_refused(now),
+            log_bytes: self.node.log().bytes(),
+        }
     }
 
     fn status(&self, wall: UnixMillis) -> NodeStatus {
@@ -314,7 +367,7 @@ impl Running {
 
     /// Answers all that still waits, and lets the disk finish.
     async fn end(mut self) {
-        let why = self.node.stopped().unwrap_or("it was closed").to_owned();
+        let why = self.node.stopped().unwrap_or(CLOSED).to_owned();
         self.node.handle_storage_error(&why);
         self.drain();
         self.publish(Some(why));
@@ -329,6 +382,8 @@ impl Running {
     }
 }
 
+/// Why a node has stopped that was told to.
+const CLOSED: &str = "it was closed";
 /// How many inputs are one step.
 const INPUTS_MAX: usize = 1_024;
 /// For how long a change of the membership is waited for.

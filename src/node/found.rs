@@ -6,9 +6,11 @@
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
 
 use super::driver::{Driver, Input};
-use super::handle::{NodeStatus, Phase};
+use super::handle::{Figures, NodeStatus, Phase};
+use super::observe::NODE;
 use crate::raft::{ClusterId, Failure, FailureReason, Founding, FoundingStatus, Identity};
 use crate::storage::{Recovered, SharedDisk, SnapshotMeta, Storage, StorageError, StorageOptions};
 
@@ -40,6 +42,7 @@ impl Driver {
             Founding::joining(own, identity, patience_ms)
         };
         let mut early = Vec::new();
+        let mut told = None;
         let mut ticks = interval(std::time::Duration::from_millis(TICK_MS));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -58,7 +61,8 @@ impl Driver {
                     Some(Input::Heard(id, address)) => self.links.heard(id, address),
                     Some(Input::Status(answer)) => {
                         let phase = Phase::Founding(founding.status(self.now()));
-                        let _ = answer.send(NodeStatus { name: self.options.name.clone(), phase });
+                        let status = NodeStatus { name: self.options.name.clone(), phase };
+                        let _ = answer.send(Figures::of(status));
                     }
                     Some(input @ Input::Request { .. }) => early.push(input),
                     Some(_) => {}
@@ -68,7 +72,12 @@ impl Driver {
                 storage = save(storage, identity, None).await?;
                 founding.handle_saved(self.now());
             }
-            let joined = match founding.status(self.now()) {
+            let status = founding.status(self.now());
+            if told.as_ref() != Some(&status) {
+                self.tell(&status);
+                told = Some(status.clone());
+            }
+            let joined = match status {
                 FoundingStatus::Join { cluster, via } => Some((cluster, via.address)),
                 _ => None,
             };
@@ -76,6 +85,8 @@ impl Driver {
                 let identity = Identity { cluster: Some(cluster), ..self.identity.clone() };
                 (identity, None, Some(via))
             } else if let Some((identity, meta, bytes)) = founding.founded() {
+                let cluster = identity.cluster.unwrap_or(ClusterId(0));
+                info!(target: NODE, node = self.options.name, %cluster, "has founded a cluster");
                 (identity, Some((meta, bytes)), None)
             } else {
                 continue;
@@ -84,6 +95,29 @@ impl Driver {
             self.identity = identity;
             let (storage, recovered) = open_again(storage, self.options.storage).await?;
             return Ok(Some(Founded { storage, recovered, via, early }));
+        }
+    }
+
+    /// Logs how founding goes on.
+    fn tell(&self, status: &FoundingStatus) {
+        let node = &self.options.name;
+        match status {
+            FoundingStatus::Waiting { seen } => {
+                let expected = self.options.bootstrap_expect;
+                info!(target: NODE, node, seen, expected, "waits for the others");
+            }
+            FoundingStatus::Pledged { agreed } => {
+                info!(target: NODE, node, agreed, "founds a cluster with others");
+            }
+            FoundingStatus::Split => error!(
+                target: NODE,
+                node,
+                "founding can't go on: nodes have pledged to different clusters; empty the folder of \
+                 those that are to give way"
+            ),
+            FoundingStatus::Join { cluster, via } => {
+                info!(target: NODE, node, %cluster, via = via.name, "joins a cluster");
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use crate::raft::{
 };
 
 use super::driver::Input;
+use super::metrics::Metrics;
 
 /// A node that runs. Clones are the same node.
 #[derive(Clone)]
@@ -27,6 +28,7 @@ pub struct NodeHandle {
     pub(super) published: watch::Receiver<Published>,
     /// The node's monotonic time.
     pub(super) monotonic: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What a node shows after each step.
@@ -40,6 +42,20 @@ pub struct Published {
     pub installs: u64,
     /// Why the node has stopped, if it has.
     pub stopped: Option<String>,
+}
+
+/// What a node tells whoever watches over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// What it tells everybody.
+    pub status: NodeStatus,
+    /// By how many milliseconds the clocks of the other members are ahead of its own, as far as it
+    /// knows.
+    pub clock_offsets_ms: BTreeMap<RaftId, i64>,
+    /// Whether it keeps from leading because its clock is far from those of an agreeing majority.
+    pub is_clock_refused: bool,
+    /// Bytes of the entries of its log in memory.
+    pub log_bytes: usize,
 }
 
 /// What a node tells of itself.
@@ -81,12 +97,27 @@ pub struct MemberStatus {
     pub log_time_ms: u64,
 }
 
+impl Figures {
+    /// Those of a node that has no engine yet.
+    pub(super) const fn of(status: NodeStatus) -> Self {
+        let clock_offsets_ms = BTreeMap::new();
+        Self { status, clock_offsets_ms, is_clock_refused: false, log_bytes: 0 }
+    }
+}
+
 impl NodeHandle {
     /// Asks the node for something.
     ///
     /// # Errors
     /// The failure says what is known of the outcome.
     pub async fn request(&self, request: Request, timeout: Duration) -> Result<Answer, Failure> {
+        let timed = self.metrics.begin(&request);
+        let result = self.ask(request, timeout).await;
+        timed.end(&result);
+        result
+    }
+
+    async fn ask(&self, request: Request, timeout: Duration) -> Result<Answer, Failure> {
         let (answer, answered) = oneshot::channel();
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let deadline_ms = self.monotonic.now().after(timeout_ms).0;
@@ -130,9 +161,20 @@ impl NodeHandle {
 
     /// What the node tells of itself; none once it has stopped.
     pub async fn status(&self) -> Option<NodeStatus> {
+        self.figures().await.map(|figures| figures.status)
+    }
+
+    /// What the node tells whoever watches over it; none once it has stopped.
+    pub async fn figures(&self) -> Option<Figures> {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(Input::Status(answer)).await.ok()?;
         answered.await.ok()
+    }
+
+    /// What the node has counted and measured since it started.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 

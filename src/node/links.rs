@@ -16,18 +16,22 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
 
 use super::driver::Input;
 use super::frames::Frame;
+use super::metrics::{Metrics, Side};
+use super::observe::NET;
 use super::reconcile::Wish;
 use crate::limits::LINK_BYTES_MAX;
 use crate::raft::{ClusterId, Envelope, Hello, RaftId};
-use crate::transport::{FrameSender, Greeting, Secret, connect};
+use crate::transport::{FrameSender, Greeting, Secret, TransportError, connect};
 
 /// All outgoing connections of a node. None of a node that is alone: what it is to send is lost.
 pub(super) struct Links {
     network: Option<(Secret, Greeting)>,
     inbox: mpsc::WeakSender<Input>,
+    metrics: Arc<Metrics>,
     links: BTreeMap<String, Link>,
     /// Where nodes said that they are when they were heard last.
     heard: BTreeMap<RaftId, String>,
@@ -49,11 +53,16 @@ struct Sender {
     frames: mpsc::UnboundedReceiver<Frame>,
     queued: Arc<AtomicUsize>,
     inbox: mpsc::WeakSender<Input>,
+    metrics: Arc<Metrics>,
 }
 
 impl Links {
-    pub fn new(network: Option<(Secret, Greeting)>, inbox: mpsc::WeakSender<Input>) -> Self {
-        Self { network, inbox, links: BTreeMap::new(), heard: BTreeMap::new() }
+    pub fn new(
+        network: Option<(Secret, Greeting)>,
+        inbox: mpsc::WeakSender<Input>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { network, inbox, metrics, links: BTreeMap::new(), heard: BTreeMap::new() }
     }
 
     /// The node belongs to a cluster now: connections from here on say so. Those that are there
@@ -101,7 +110,8 @@ impl Links {
         if !self.links.contains_key(address) {
             self.links.retain(|_, link| now - link.used < IDLE_LINK);
             let (secret, greeting) = (secret.clone(), greeting.clone());
-            let link = Link::spawn(address, secret, greeting, self.inbox.clone());
+            let (inbox, metrics) = (self.inbox.clone(), Arc::clone(&self.metrics));
+            let link = Link::spawn(address, secret, greeting, inbox, metrics);
             self.links.insert(address.to_owned(), link);
         }
         let link = self.links.get_mut(address).expect("it was just inserted");
@@ -122,11 +132,12 @@ impl Link {
         secret: Secret,
         greeting: Greeting,
         inbox: mpsc::WeakSender<Input>,
+        metrics: Arc<Metrics>,
     ) -> Self {
         let (sender, frames) = mpsc::unbounded_channel();
         let queued = Arc::new(AtomicUsize::new(0));
         let (address, counter) = (address.to_owned(), Arc::clone(&queued));
-        let task = Sender { address, secret, greeting, frames, queued: counter, inbox };
+        let task = Sender { address, secret, greeting, frames, queued: counter, inbox, metrics };
         let task = tokio::spawn(task.run());
         Self { frames: sender, queued, used: Instant::now(), task }
     }
@@ -143,17 +154,37 @@ impl Sender {
         let mut wait = WAIT_MIN;
         while let Some(first) = self.frames.recv().await {
             let connecting = connect(&self.address, &self.secret, &self.greeting, CONNECT_TIME);
-            let Ok(connection) = connecting.await else {
-                self.lose(first);
-                sleep(wait).await;
-                self.lose_all();
-                wait = (wait * 2).min(WAIT_MAX);
-                continue;
+            let connection = match connecting.await {
+                Ok(connection) => connection,
+                Err(why) => {
+                    self.metrics.connects_failed.add(1);
+                    self.tell_failure(&why, wait == WAIT_MIN);
+                    self.lose(first);
+                    sleep(wait).await;
+                    self.lose_all();
+                    wait = (wait * 2).min(WAIT_MAX);
+                    continue;
+                }
             };
             wait = WAIT_MIN;
+            let (node, address) = (&self.greeting.name, &self.address);
+            debug!(target: NET, node, address, peer = connection.peer.name, "has connected to a member");
+            let _held = self.metrics.connections(Side::ToMember).hold();
             // The other side sends nothing on this connection.
             let (sender, _receiver) = (connection.sender, connection.receiver);
             self.send_on(sender, first).await;
+            debug!(target: NET, node = self.greeting.name, address = self.address, "a connection to a member has ended");
+        }
+    }
+
+    /// Logs why there is no connection: the first time aloud, so that a member that is down for long
+    /// does not fill the log.
+    fn tell_failure(&self, why: &TransportError, is_first: bool) {
+        let (node, address) = (&self.greeting.name, &self.address);
+        if is_first {
+            warn!(target: NET, node, address, %why, "a member can't be reached");
+        } else {
+            debug!(target: NET, node, address, %why, "a member still can't be reached");
         }
     }
 
@@ -169,6 +200,7 @@ impl Sender {
                 if sender.push(&bytes).is_err() {
                     report_lost(&self.inbox, [frame]);
                 }
+                self.metrics.sent(Side::ToMember).add(bytes.len() as u64);
             }
             if !matches!(timeout(FLUSH_TIME, sender.flush()).await, Ok(Ok(()))) {
                 return report_lost(&self.inbox, &unflushed);

@@ -5,18 +5,22 @@
 //! says nothing for a while, says something that can't be read, or belongs to another cluster, is
 //! let go.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, warn};
 
 use super::driver::Input;
 use super::frames::Frame;
 use super::handle::NodeHandle;
 use super::links::ALIVE_PERIOD;
+use super::metrics::{Rejection, Side};
+use super::observe::NET;
 use super::serve::serve;
 use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MS_MAX};
 use crate::raft::ClusterId;
@@ -32,16 +36,19 @@ pub(super) struct Listening {
     pub backups: Arc<Semaphore>,
     /// The cluster of this node, once it has one.
     pub cluster: watch::Receiver<Option<ClusterId>>,
+    /// When it was last logged that somebody was refused.
+    pub refused: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Listening {
     /// Takes connections until it is dropped; all of them end with it.
     pub async fn run(self, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(places(files_max())));
+        let places_max = places(files_max());
+        let places = Arc::new(Semaphore::new(places_max));
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         let mut tasks = Tasks::default();
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, from)) = listener.accept().await else {
                 // Too many open files, or the like: it passes.
                 sleep(ACCEPT_WAIT).await;
                 continue;
@@ -49,28 +56,39 @@ impl Listening {
             // Over the limit the other side is told so, and tries another node. There is not always time
             // for that: then it sees a connection that was closed.
             if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                tasks.spawn(self.clone().take(stream, place));
-            } else if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
-                tasks.spawn(async move {
-                    turn_away(stream, REFUSAL_TIME).await;
-                    drop(refusal);
-                });
+                tasks.spawn(self.clone().take(stream, from, place));
+            } else {
+                self.refuse(Rejection::Full, from, &format!("there are {places_max} already"));
+                if let Ok(refusal) = Arc::clone(&refusals).try_acquire_owned() {
+                    tasks.spawn(async move {
+                        turn_away(stream, REFUSAL_TIME).await;
+                        drop(refusal);
+                    });
+                }
             }
         }
     }
 
-    async fn take(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn take(self, stream: TcpStream, from: SocketAddr, _place: OwnedSemaphorePermit) {
         let cluster = *self.cluster.borrow();
         let greeting = Greeting { cluster, ..self.greeting.clone() };
         // Who does not hold the secret learns nothing, and there is nobody here to tell.
-        let Ok(connection) = accept(stream, &self.secret, &greeting, HANDSHAKE_TIME).await else {
-            return;
+        let accepting = accept(stream, &self.secret, &greeting, HANDSHAKE_TIME);
+        let connection = match accepting.await {
+            Ok(connection) => connection,
+            Err(why) => return self.refuse(Rejection::Handshake, from, &why.to_string()),
         };
         let peer = connection.peer.clone();
         let is_foreign = peer.cluster.zip(cluster).is_some_and(|(peer, own)| peer != own);
         if is_foreign {
-            return;
+            return self.refuse(
+                Rejection::Foreign,
+                from,
+                &format!("{} is of another cluster", peer.name),
+            );
         }
+        let (node, name) = (&self.greeting.name, &peer.name);
+        debug!(target: NET, node, %from, name, role = ?peer.role, "has accepted a connection");
         let (sender, receiver) = (connection.sender, connection.receiver);
         match peer.role {
             Role::Peer => self.listen(receiver, peer).await,
@@ -78,7 +96,29 @@ impl Listening {
         }
     }
 
+    /// Counts and logs a connection that is not kept: aloud at most once in a while, whoever knocks.
+    fn refuse(&self, rejection: Rejection, from: SocketAddr, why: &str) {
+        self.node.metrics.rejections(rejection).add(1);
+        let node = &self.greeting.name;
+        let is_due = {
+            // Nothing in there panics half-way.
+            let mut last = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_due = last.is_none_or(|last| last.elapsed() >= REFUSAL_PERIOD);
+            if is_due {
+                *last = Some(Instant::now());
+            }
+            is_due
+        };
+        if is_due {
+            warn!(target: NET, node, %from, why, "has refused a connection");
+        } else {
+            debug!(target: NET, node, %from, why, "has refused a connection");
+        }
+    }
+
     async fn listen(&self, mut receiver: FrameReceiver, peer: Greeting) {
+        let metrics = &self.node.metrics;
+        let _held = metrics.connections(Side::FromMember).hold();
         if let Some(id) = peer.id {
             let heard = Input::Heard(id, peer.address);
             if self.node.inbox.send(heard).await.is_err() {
@@ -86,6 +126,7 @@ impl Listening {
             }
         }
         while let Ok(Ok(Some(bytes))) = timeout(4 * ALIVE_PERIOD, receiver.receive()).await {
+            metrics.received(Side::FromMember).add(bytes.len() as u64);
             let Ok(frame) = Frame::decode(bytes) else { return };
             let input = match frame {
                 Frame::Alive => continue,
@@ -140,6 +181,8 @@ const REFUSAL_TIME: Duration = Duration::from_secs(1);
 const ADDRESSES: usize = 2;
 /// Files that connections leave to the rest: those of the storage, links to members, refusals.
 const FILES_KEPT: usize = 256;
+/// In which time one refusal is logged aloud.
+const REFUSAL_PERIOD: Duration = Duration::from_secs(1);
 /// The pause after the system could not take a connection.
 const ACCEPT_WAIT: Duration = Duration::from_millis(100);
 

@@ -9,6 +9,8 @@
 //! - `links` send to members, one task and one bounded queue for each address;
 //! - `listen` takes connections of members and of clients, which `serve` answers.
 //!
+//! Beside them `metrics` counts what they do, and `observe` what becomes of the engine.
+//!
 //! # How it keeps the engine's contract ([`crate::raft`])
 //! 1. The identity is durable, with its start number raised, before the engine is made.
 //! 2. The driver empties every queue of the engine after every step.
@@ -33,6 +35,8 @@ mod frames;
 mod handle;
 mod links;
 mod listen;
+mod metrics;
+mod observe;
 mod options;
 mod protocol;
 mod reconcile;
@@ -48,6 +52,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
+use tracing::info;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::StateMachine;
@@ -60,9 +65,13 @@ pub use access::Access;
 pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
 pub use client::{Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch};
 use driver::{Driver, Input};
-pub use handle::{MemberStatus, NodeHandle, NodeStatus, Phase, Published};
+pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
 use listen::Listening;
+pub use metrics::{
+    Counter, Ended, Gauge, Held, Histogram, Measured, Metrics, Operation, Rejection, Side,
+};
+use observe::NODE;
 pub use options::{NetworkOptions, NodeOptions, Probe};
 pub use protocol::{Applied, Seen};
 use serve::backup_places;
@@ -123,18 +132,21 @@ impl ClusterNode {
             inbox,
             published: published.subscribe(),
             monotonic: Arc::clone(&options.monotonic),
+            metrics: Arc::default(),
         };
         let cluster = watch::Sender::new(identity.cluster);
+        tell_start(&options, &identity);
         let listeners = listen(&options, &identity, &handle, &cluster).await?;
         let network = options
             .network
             .as_ref()
             .map(|network| (network.secret.clone(), greeting(&options, &identity)));
-        let links = Links::new(network, handle.inbox.downgrade());
+        let links = Links::new(network, handle.inbox.downgrade(), Arc::clone(&handle.metrics));
         let driver = Driver {
             options,
             identity,
             links,
+            metrics: Arc::clone(&handle.metrics),
             inbox: inputs,
             published,
             cluster,
@@ -159,7 +171,9 @@ impl ClusterNode {
         }
         // It may have ended already.
         let _ = self.handle.inbox.send(Input::Stop).await;
-        self.handle.inbox.closed().await;
+        // Its sender lives as long as the driver.
+        let mut published = self.handle.published();
+        while published.changed().await.is_ok() {}
     }
 
     /// Waits until the node ends by itself: its disk failed, or it can't go on.
@@ -189,6 +203,15 @@ impl Drop for ClusterNode {
         // Its disk's task finishes what it was given.
         self.work.abort();
     }
+}
+
+fn tell_start(options: &NodeOptions, identity: &Identity) {
+    let (node, id, start) = (&options.name, identity.id, identity.start);
+    let cluster = identity.cluster.map(|cluster| cluster.to_string());
+    let network = options.network.as_ref();
+    let members = network.map(|network| network.listen.as_str());
+    let clients = network.and_then(|network| network.listen_clients.as_deref());
+    info!(target: NODE, node, %id, start, cluster, members, clients, "starts");
 }
 
 /// Opens the storage and raises the start number.
@@ -262,6 +285,7 @@ async fn listen(
         node: node.clone(),
         backups: backup_places(),
         cluster: cluster.subscribe(),
+        refused: Arc::default(),
     };
     let run = |listener| tokio::spawn(listening.clone().run(listener));
     Ok(listeners.into_iter().map(run).collect())

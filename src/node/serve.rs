@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::handle::{NodeHandle, Published};
+use super::metrics::{Metrics, Side};
 use super::protocol::{Applied, Ask, ClientFrame, Look, NodeFrame, Seen, Tell, refusal};
 use super::watching::watch;
 use crate::error::{Error, ErrorKind};
@@ -45,6 +46,8 @@ pub(super) async fn serve(
     let (queue, frames) = mpsc::unbounded_channel();
     let room = Arc::new(Semaphore::new(CLIENT_ANSWER_BYTES_MAX));
     let (ends, ended) = mpsc::unbounded_channel();
+    let metrics = Arc::clone(&node.metrics);
+    let _held = metrics.connections(Side::FromClient).hold();
     let serving = Serving {
         node,
         backups,
@@ -60,7 +63,7 @@ pub(super) async fn serve(
     tokio::select! {
         biased;
         () = serving.run(receiver) => {}
-        () = send(sender, frames) => {}
+        () = send(sender, frames, &metrics) => {}
     }
 }
 
@@ -131,6 +134,7 @@ impl Serving {
             };
             let Ok(Some(bytes)) = received else { return };
             let length = bytes.len();
+            self.node.metrics.received(Side::FromClient).add(length as u64);
             let Ok(frame) = ClientFrame::decode(bytes) else { return };
             match frame {
                 ClientFrame::Alive => {}
@@ -334,7 +338,12 @@ impl Answers {
 }
 
 /// Sends answers until there are no more, the connection fails, or nobody reads them.
-async fn send(mut sender: FrameSender, mut frames: mpsc::UnboundedReceiver<Queued>) {
+async fn send(
+    mut sender: FrameSender,
+    mut frames: mpsc::UnboundedReceiver<Queued>,
+    metrics: &Metrics,
+) {
+    let sent = metrics.sent(Side::FromClient);
     let mut waiting = Vec::with_capacity(FLUSH_FRAMES);
     loop {
         let received = frames.recv_many(&mut waiting, FLUSH_FRAMES);
@@ -346,6 +355,7 @@ async fn send(mut sender: FrameSender, mut frames: mpsc::UnboundedReceiver<Queue
                     if sender.push(&bytes).is_err() {
                         return;
                     }
+                    sent.add(bytes.len() as u64);
                     rooms.push(room);
                 }
             }

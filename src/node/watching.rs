@@ -28,6 +28,7 @@ pub(super) async fn watch(
     after: Option<Version>,
 ) -> Tell {
     let stopped = Tell::Failed(Failure::without_effect(FailureReason::Stopped));
+    let _held = work.node.metrics().watches.hold();
     let mut published = work.node.published();
     let (epoch, mut seen) = match work.read().await {
         Err(failure) => return Tell::Failed(failure),

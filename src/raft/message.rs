@@ -40,6 +40,13 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// Whether it ends the sending of a snapshot: all of that has arrived before it.
+    #[must_use]
+    pub fn is_snapshot(&self) -> bool {
+        let is_it = |message: &Message| message.get_msg_type() == MessageType::MsgSnapshot;
+        matches!(&self.body, Body::Raft(message) if is_it(message))
+    }
+
     /// About how many bytes its data takes: entries, commands and chunks.
     #[must_use]
     pub fn weight(&self) -> usize {

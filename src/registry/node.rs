@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::cluster::{ClusterOptions, RaftOptions, RaftRole};
 use crate::error::{Error, Result};
+#[cfg(feature = "http")]
+use crate::http::{HttpListener, HttpServer};
 use crate::node::{
     Access, Client, ClientOptions, ClusterNode, Drawn, NetworkOptions, NodeOptions, Session,
     storage_error,
@@ -22,29 +24,52 @@ use crate::transport::Secret;
 pub struct OpenNode {
     /// None of a client.
     node: Option<ClusterNode>,
+    /// None if the configuration names no address for it.
+    #[cfg(feature = "http")]
+    http: Option<HttpServer>,
     session: Arc<Session>,
 }
 
 impl OpenNode {
-    /// Opens the node of a configuration.
+    /// Opens the node of a configuration, and serves what it tells over HTTP.
     ///
     /// # Errors
     /// `UNAVAILABLE` if its folder or an address is in use; `INVALID` for a secret that can't be read,
-    /// or a folder of another version; `INTERNAL` if the folder is damaged.
+    /// a folder of another version, or HTTP in a build without it; `INTERNAL` if the folder is damaged.
     pub async fn open(options: &ClusterOptions) -> Result<Self> {
         if options.raft.role == RaftRole::Client {
             let client = Client::new(client_options(options)?);
             let session = Arc::new(Session::new(Access::Client(client)));
-            return Ok(Self { node: None, session });
+            return Ok(Self {
+                node: None,
+                #[cfg(feature = "http")]
+                http: None,
+                session,
+            });
         }
         let folder = options.raft.data_dir.join("_sys").join("raft");
+        #[cfg(feature = "http")]
+        let listener = match options.http.socket_addr() {
+            Some(address) => Some((HttpListener::bind(address).await?, folder.clone())),
+            None => None,
+        };
+        #[cfg(not(feature = "http"))]
+        refuse_http(options)?;
         let options = node_options(options)?;
         let disk = tokio::task::spawn_blocking(move || FsDisk::open(&folder)).await;
         let disk = disk.expect("opening a folder does not panic");
         let disk = disk.map_err(|error| storage_error(&StorageError::Disk(error)))?;
         let node = ClusterNode::open(disk, options, Drawn::from_system()).await?;
         let session = Arc::new(Session::new(Access::Node(node.handle().clone())));
-        Ok(Self { node: Some(node), session })
+        #[cfg(feature = "http")]
+        let http =
+            listener.map(|(listener, folder)| listener.serve(node.handle().clone(), Some(folder)));
+        Ok(Self {
+            node: Some(node),
+            #[cfg(feature = "http")]
+            http,
+            session,
+        })
     }
 
     /// The node that runs here; none of a client.
@@ -55,6 +80,10 @@ impl OpenNode {
 
     /// Ends the node, once what it has acknowledged is durable.
     pub async fn close(&self) {
+        #[cfg(feature = "http")]
+        if let Some(http) = &self.http {
+            http.close().await;
+        }
         if let Some(node) = &self.node {
             node.close().await;
         }
@@ -64,6 +93,19 @@ impl OpenNode {
     #[must_use]
     pub const fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+}
+
+/// What was asked for is not left out silently.
+#[cfg(not(feature = "http"))]
+fn refuse_http(options: &ClusterOptions) -> Result<()> {
+    match options.http.socket_addr() {
+        None => Ok(()),
+        Some(_) => Err(Error::invalid(
+            "this build serves nothing over HTTP: build it with the feature http, or remove the section \
+             cluster.http",
+        )
+        .with_detail("field", "cluster.http")),
     }
 }
 

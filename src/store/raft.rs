@@ -25,7 +25,7 @@ use crate::entry::{
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
 use crate::kv::{Action, QualifiedKey, Reply, Write, Written};
-use crate::node::{Access, Client, ClientWatch, Published, Session};
+use crate::node::{Access, Client, ClientWatch, Held, Published, Session};
 use crate::policy::{Permission, Rights, Subject};
 use crate::value::Value;
 
@@ -187,6 +187,7 @@ impl Store for RaftStore {
                 };
                 Ok(Watch::new(MachineChanges {
                     published,
+                    _held: node.metrics().watches.hold(),
                     keyspace: self.keyspace.clone(),
                     epoch: machine.epoch(),
                     seen,
@@ -255,6 +256,8 @@ fn of_write(write: &Write, written: Written) -> OperationResult {
 /// The changes of a keyspace as a node applies them, from a revision on.
 struct MachineChanges {
     published: watch::Receiver<Published>,
+    /// It counts among the watches of the node.
+    _held: Held,
     keyspace: Keyspace,
     epoch: u64,
     /// The last revision looked at.

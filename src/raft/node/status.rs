@@ -1,12 +1,12 @@
 //! What a node tells of itself.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft::StateRole;
 
 use super::Node;
-use crate::raft::RaftId;
+use crate::raft::{Now, RaftId};
 
 /// The role of a member in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +117,25 @@ impl Node {
     #[must_use]
     pub fn commit(&self) -> u64 {
         self.raw.raft.raft_log.committed
+    }
+
+    /// By how many milliseconds the clocks of the other members are ahead of this node's, as far as
+    /// their last messages tell: negative of one that is behind.
+    #[must_use]
+    pub fn clock_offsets(&self, now: Now) -> BTreeMap<RaftId, i64> {
+        let others = self.members.keys().filter(|member| **member != self.id);
+        let offset = |member: &RaftId| {
+            let time = self.clocks.time_at(*member, now)?;
+            Some((*member, time.0.wrapping_sub(now.wall.0).cast_signed()))
+        };
+        others.filter_map(offset).collect()
+    }
+
+    /// Whether the clocks of a majority agree, and this node's is not among them: then it does not
+    /// lead, and asks for no votes.
+    #[must_use]
+    pub fn is_clock_refused(&self, now: Now) -> bool {
+        self.is_clock_off(now)
     }
 
     /// The term of an entry of the log, if it is there and not compacted: also of one that has come and
