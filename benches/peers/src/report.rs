@@ -95,19 +95,26 @@ impl Report {
     fn print_machine(&self) {
         let median_of = |figure: fn(&Machine) -> f64| median(self.machine.iter().map(figure));
         let (sync, trip) = (median_of(|of| of.fdatasync_us), median_of(|of| of.round_trip_us));
-        println!("\nThe machine in this run (median of the rounds): an append of 384 bytes with its");
-        println!("fdatasync took {sync:.0} us, a round trip of 320 bytes on the loopback {trip:.0} us.\n");
+        println!(
+            "\nThe machine in this run (median of the rounds): an append of 384 bytes with its"
+        );
+        println!(
+            "fdatasync took {sync:.0} us, a round trip of 320 bytes on the loopback {trip:.0} us.\n"
+        );
     }
 
     fn print_rows(&self) {
-        println!("| operation | clients | system | connections | per second | p50 | p99 | server CPU each | throughput | p50 | CPU |");
+        println!(
+            "| operation | clients | system | connections | per second | p50 | p99 | server CPU each | throughput | p50 | CPU |"
+        );
         println!("|---|---|---|---|---|---|---|---|---|---|---|");
         for (operation, clients) in self.kinds() {
             for system in [System::Plimsoll, System::Etcd, System::Nats] {
                 let rows: Vec<_> = self.of(system, operation, clients).collect();
                 let Some(last) = rows.last() else { continue };
-                let median_of =
-                    |figure: fn(&Measured) -> f64| median(rows.iter().map(|row| figure(&row.measured)));
+                let median_of = |figure: fn(&Measured) -> f64| {
+                    median(rows.iter().map(|row| figure(&row.measured)))
+                };
                 let rate = median_of(|of| of.per_second);
                 let (p50, p99) = (median_of(|of| of.p50_us), median_of(|of| of.p99_us));
                 let cpu = median_of(|of| of.server_cpu_us);
@@ -125,7 +132,9 @@ impl Report {
                 );
             }
         }
-        println!("\nThe last three columns are Plimsoll's figure divided by that of the row's system.");
+        println!(
+            "\nThe last three columns are Plimsoll's figure divided by that of the row's system."
+        );
     }
 
     fn print_aims(&self) {
@@ -229,7 +238,13 @@ const AIMS: [Aim; 10] = [
     at_least("put, 256 clients: throughput", Operation::Put, 256, Figure::PerSecond, 3.0),
     at_most("put, 256 clients: CPU of an operation", Operation::Put, 256, Figure::ServerCpu, THIRD),
     at_most("put, 1 client: p50", Operation::Put, 1, Figure::P50, 0.5),
-    at_least("conditional put, 256 clients: throughput", Operation::Cas, 256, Figure::PerSecond, 3.0),
+    at_least(
+        "conditional put, 256 clients: throughput",
+        Operation::Cas,
+        256,
+        Figure::PerSecond,
+        3.0,
+    ),
     at_most("conditional put, 256 clients: CPU", Operation::Cas, 256, Figure::ServerCpu, THIRD),
     at_most("conditional put, 1 client: p50", Operation::Cas, 1, Figure::P50, 0.5),
     at_least("get, 256 clients: throughput", Operation::Get, 256, Figure::PerSecond, 3.0),

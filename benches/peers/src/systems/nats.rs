@@ -116,8 +116,24 @@ impl Link {
     /// Reads what is under a prefix of whole words: there are no pages, but consumers of subjects.
     pub async fn list(&self, prefix: &str, limit: usize) -> Result<usize, String> {
         let mut inbox = self.0.inbox();
+        // What a consumer delivers bears the key's subject, so it has a subscription of its own.
+        let deliver = format!("{}list.{}", self.0.inbox, inbox.token);
+        let subscription = inbox.token + FIRST_SUBSCRIPTION;
+        self.0.send(format!("SUB {deliver} {subscription}\r\n"));
+        let listed = self.read_consumer(&mut inbox, &deliver, prefix, limit).await;
+        self.0.send(format!("UNSUB {subscription}\r\n"));
+        listed
+    }
+
+    async fn read_consumer(
+        &self,
+        inbox: &mut Inbox<'_>,
+        deliver: &str,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<usize, String> {
         let config = json!({ "stream_name": STREAM, "config": {
-            "deliver_subject": format!("{}{}", self.0.inbox, inbox.token),
+            "deliver_subject": deliver,
             "filter_subject": format!("{SUBJECTS}{prefix}>"),
             "deliver_policy": "last_per_subject", "replay_policy": "instant",
             "ack_policy": "none", "max_deliver": 1, "mem_storage": true, "num_replicas": 1,
@@ -126,7 +142,8 @@ impl Link {
         let create = format!("$JS.API.CONSUMER.CREATE.{STREAM}");
         let made = parse(&self.0.ask(&create, "", config.to_string().as_bytes()).await?)?;
         let name = made["name"].as_str().ok_or_else(|| format!("no consumer: {made}"))?;
-        let wanted = made["num_pending"].as_u64().unwrap_or(0) + made["delivered"]["consumer_seq"].as_u64().unwrap_or(0);
+        let delivered = made["delivered"]["consumer_seq"].as_u64().unwrap_or(0);
+        let wanted = made["num_pending"].as_u64().unwrap_or(0) + delivered;
         let mut count = 0;
         while count < limit.min(wanted as usize) {
             inbox.next().await?;
@@ -160,6 +177,11 @@ impl Inner {
         bytes.put_slice(b"\r\n");
         // Without a receiver the connection is gone, and nothing will be answered.
         let _ = self.output.send(bytes.freeze());
+    }
+
+    fn send(&self, line: String) {
+        // As above.
+        let _ = self.output.send(Bytes::from(line));
     }
 
     fn inbox(&self) -> Inbox<'_> {
@@ -211,11 +233,7 @@ async fn write_all(mut write: OwnedWriteHalf, mut lines: mpsc::UnboundedReceiver
 }
 
 /// Gives messages to whoever waits for them, until the connection ends.
-async fn read_all(
-    mut reader: Reader,
-    waiting: Arc<Waiting>,
-    output: mpsc::UnboundedSender<Bytes>,
-) {
+async fn read_all(mut reader: Reader, waiting: Arc<Waiting>, output: mpsc::UnboundedSender<Bytes>) {
     let ended = reader.serve(&waiting, &output).await;
     // Who waits learns of it by the end of their queues.
     waiting.lock().clear();
@@ -244,13 +262,17 @@ impl Reader {
                 Some("-ERR") => return Err(text.to_owned()),
                 Some(verb @ ("MSG" | "HMSG")) => {
                     let subject = parts.next().unwrap_or_default();
+                    let number = |text: Option<&str>| text.and_then(|text| text.parse().ok());
+                    let subscription: u64 = number(parts.next()).ok_or("no subscription")?;
                     let mut sizes = parts.rev();
-                    let mut size = || sizes.next().and_then(|size| size.parse::<usize>().ok());
-                    let total = size().ok_or("a message without a size")?;
-                    let head = if verb == "HMSG" { size().ok_or("no size of headers")? } else { 0 };
-                    let token = subject.rsplit('.').next().and_then(|token| token.parse().ok());
-                    let message = self.message(head, total).await?;
-                    let receiver = token.and_then(|token: u64| waiting.lock().get(&token).cloned());
+                    let total = number(sizes.next()).ok_or("a message without a size")?;
+                    let head = if verb == "HMSG" { number(sizes.next()) } else { Some(0) };
+                    let head = head.ok_or("headers without a size")?;
+                    let token = subscription
+                        .checked_sub(FIRST_SUBSCRIPTION)
+                        .or_else(|| number(subject.rsplit('.').next()));
+                    let message = self.message(head as usize, total as usize).await?;
+                    let receiver = token.and_then(|token| waiting.lock().get(&token).cloned());
                     if let Some(receiver) = receiver {
                         let _ = receiver.send(message);
                     }
@@ -321,6 +343,8 @@ const STREAM: &str = "KV_bench";
 /// What the subjects of its keys begin with.
 const SUBJECTS: &str = "$KV.bench.";
 const CONNECT: &str = r#"{"verbose":false,"pedantic":false,"lang":"rust","version":"0","protocol":1,"headers":true,"no_responders":true}"#;
+/// The subscription to all inboxes has number 1; those of lists, their token and this.
+const FIRST_SUBSCRIPTION: u64 = 2;
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 const LINES_MAX: usize = 1_024;
 const READ_BYTES: usize = 64 << 10;
