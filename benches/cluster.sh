@@ -3,7 +3,8 @@
 #
 #     benches/cluster.sh [--quick] [--install] [--realtime] [--no-etcd] [--no-nats]
 #
-#   --quick     two short rounds, under three minutes after the build; without it seven, under twenty
+#   --quick     three short rounds on 1 and 256 clients, under three minutes after the build;
+#               without it five long ones on 1, 16, 64 and 256, under twenty
 #   --install   install Debian's etcd-server and nats-server where they are missing (needs root)
 #   --realtime  run servers and clients under `chrt -r 5`, where other work shares the machine
 #
@@ -13,17 +14,17 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source benches/peers/servers.sh
 
-rounds=7 milliseconds=2000 limit=1140
+rounds=5 milliseconds=2000 clients=1,16,64,256 limit=1140
 wants_install="" wants_etcd=1 wants_nats=1
 for argument in "$@"; do
     case $argument in
-    --quick) rounds=2 milliseconds=450 limit=170 ;;
+    --quick) rounds=3 milliseconds=400 clients=1,256 limit=170 ;;
     --install) wants_install=1 ;;
     --realtime) run_prefix=(chrt -r 5) ;;
     --no-etcd) wants_etcd="" ;;
     --no-nats) wants_nats="" ;;
     *)
-        sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+        sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
         exit 2
         ;;
     esac
@@ -76,5 +77,5 @@ else
 fi
 
 # The generator stops by itself; the limit is for a server that stands still.
-timeout "$limit" "${run_prefix[@]}" "$peers" contest "${contenders[@]}" --folder "$folder" \
-    --rounds "$rounds" --milliseconds "$milliseconds"
+timeout --foreground "$limit" "${run_prefix[@]}" "$peers" contest "${contenders[@]}" --folder "$folder" \
+    --rounds "$rounds" --milliseconds "$milliseconds" --clients "$clients"

@@ -69,7 +69,7 @@ print_machine
 echo "plimsoll: $("$plimsoll" --version), $(git rev-parse --short HEAD 2>/dev/null || echo 'no commit known')"
 start_plimsoll
 
-line=$(timeout 900 "${run_prefix[@]}" "$peers" fill --plimsoll "$plimsoll_servers" --secret-file "$secret" --keys "$keys")
+line=$(timeout --foreground 900 "${run_prefix[@]}" "$peers" fill --plimsoll "$plimsoll_servers" --secret-file "$secret" --keys "$keys")
 echo "$line"
 sleep 5
 rss=$(memory VmRSS) peak=$(memory VmHWM)

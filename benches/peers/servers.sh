@@ -151,8 +151,9 @@ CONFIGURATION
 
 # The processor, the memory and the disk of the run, for whoever reads the figures.
 print_machine() {
-    local model
+    local model filesystem
+    filesystem=$(df --output=fstype "$folder" | tail -n 1)
     model=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)
     echo "machine: $(nproc) processors${model:+ ($model)}, load $(cut -d ' ' -f 1 /proc/loadavg) before the run;" \
-        "data on $(stat -f -c %T "$folder")"
+        "data on $filesystem"
 }

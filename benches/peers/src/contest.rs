@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::ContestArgs;
 use crate::load::{Load, Measured, Operation, fill};
-use crate::machine::Machine;
+use crate::machine::{Machine, processor_time};
 use crate::report::{Report, Row};
 use crate::systems::{Cluster, Link, System};
 
@@ -45,6 +45,9 @@ struct Contender {
 /// Measures everything and prints it.
 pub async fn run(args: &ContestArgs, clusters: Vec<Cluster>) -> Result<(), String> {
     let mut contenders = Vec::new();
+    for cluster in &clusters {
+        cluster.ready().await?;
+    }
     for cluster in clusters {
         contenders.push(Contender::new(cluster, args.keys).await?);
     }
@@ -63,7 +66,10 @@ pub async fn run(args: &ContestArgs, clusters: Vec<Cluster>) -> Result<(), Strin
                 let count = contenders.len();
                 for place in 0..count {
                     let contender = &contenders[(place + round as usize) % count];
-                    sleep(REST).await;
+                    if contender.cluster.system.leaves_out(load) {
+                        continue;
+                    }
+                    settle(&contenders).await?;
                     let (wiring, measured) = contender.measure(load).await?;
                     let system = contender.cluster.system;
                     report.row(Row { round, system, operation, clients, wiring, measured });
@@ -131,7 +137,27 @@ impl Contender {
     }
 }
 
+/// Waits until no server works on what was asked of it before, whichever it is.
+async fn settle(contenders: &[Contender]) -> Result<(), String> {
+    let until = Instant::now() + SETTLE_TIME;
+    while Instant::now() < until {
+        let pids = || contenders.iter().flat_map(|contender| contender.cluster.pids());
+        let before = processor_time(pids())?;
+        sleep(SETTLE_PERIOD).await;
+        if processor_time(pids())?.saturating_sub(before) <= SETTLE_PERIOD / 5 {
+            break;
+        }
+    }
+    Ok(())
+}
+
 impl System {
+    /// What is not measured on a system. A list of NATS 2.9 looks through all keys: what many clients
+    /// ask for waits in its queue, and is still worked on long after they have left.
+    fn leaves_out(self, load: Load) -> bool {
+        self == Self::Nats && load.operation == Operation::List && load.clients > 16
+    }
+
     /// Whether the system's answers mean what the aims ask for, and if not, why.
     pub const fn caveat(self) -> Option<&'static str> {
         match self {
@@ -156,5 +182,7 @@ const WIRINGS: [Wiring; 4] = [
 const CONNECTIONS: usize = 32;
 /// For how long each is tried, at most.
 const TRIAL_TIME: Duration = Duration::from_millis(700);
-/// Before each measurement, for what the one before has left to do.
-const REST: Duration = Duration::from_millis(100);
+/// Before each measurement the servers have to be idle for so long; it is not waited for longer than
+/// the other.
+const SETTLE_PERIOD: Duration = Duration::from_millis(150);
+const SETTLE_TIME: Duration = Duration::from_secs(10);
