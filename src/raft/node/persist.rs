@@ -39,13 +39,13 @@ impl Persist {
     }
 }
 
-pub(super) fn to_stored(entry: &Entry) -> StoredEntry {
+pub(super) fn to_stored(entry: Entry) -> StoredEntry {
     StoredEntry {
         index: entry.index,
         term: entry.term,
         kind: u8::try_from(entry.entry_type).expect("raft-rs has three kinds of entries"),
-        context: Bytes::copy_from_slice(&entry.context),
-        data: Bytes::copy_from_slice(&entry.data),
+        context: entry.context.into(),
+        data: entry.data.into(),
     }
 }
 

@@ -125,7 +125,7 @@ impl Node {
                 batch: Batch {
                     hard_state: Some(hard_state),
                     reset: snapshot.as_ref().map(|whole| (whole.state.index, whole.state.term)),
-                    entries: entries.iter().map(to_stored).collect(),
+                    entries: entries.into_iter().map(to_stored).collect(),
                 },
             });
         }
