@@ -1,0 +1,63 @@
+//! The model `collection`: three replicas of one key, whose tombstones are collected.
+//!
+//! The rule is in [`rule`], and nowhere else: the model asks it whether a message is looked at, what
+//! merging does, who has joined, and when a tombstone may go. Around it stand what can happen
+//! ([`actions`]), what has to hold ([`properties`]), how much may happen ([`bounds`]) and what is known
+//! to be wrong ([`mutants`]). `docs/models.md` says what is left out.
+
+pub mod actions;
+pub mod bounds;
+mod cut;
+pub mod mutants;
+pub mod properties;
+pub mod rule;
+pub mod state;
+pub mod trace;
+
+use stateright::{Model, Property};
+
+use actions::Action;
+use bounds::Bounds;
+use rule::Rule;
+use state::State;
+
+/// The model: a rule, and bounds for what may happen.
+#[derive(Clone, Debug)]
+pub struct Collection {
+    /// The rule that the members follow.
+    pub rule: Rule,
+    /// What may happen.
+    pub bounds: Bounds,
+    /// Whether states that differ in the numbers of members alone count as one. The explorer shows
+    /// them as they are.
+    pub is_reduced: bool,
+}
+
+impl Model for Collection {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        vec![State::new(&self.bounds)]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        actions::enabled(state, self.rule, actions);
+    }
+
+    fn next_state(&self, state: &State, action: Action) -> Option<State> {
+        let next = actions::after(state, self.rule, action);
+        if next == *state {
+            return None;
+        }
+        Some(if self.is_reduced { next.representative() } else { next })
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        properties::properties(self.bounds.leases > 0)
+    }
+
+    fn format_action(&self, action: &Action) -> String {
+        trace::phrase(*action)
+    }
+}
