@@ -65,7 +65,7 @@ where
     };
     Found {
         unique: checker.unique_state_count(),
-        depth: checker.max_depth() - 1,
+        depth: violated.as_ref().map_or(checker.max_depth(), |(_, states)| states.len()) - 1,
         time: start.elapsed(),
         violated,
         never,

@@ -103,7 +103,7 @@ fn meetings(state: &State, rule: Rule, (from, to): (usize, usize), actions: &mut
     let (sender, receiver) = (&state.replicas[from], &state.replicas[to]);
     actions.push(Action::Exchange { from, to });
     let incarnation = sender.incarnations[from];
-    if sender.has_joined && receiver.has_joined {
+    if sender.has_joined && receiver.has_joined && state.left.plain == 0 {
         if sender.entry.is_some() && rule.accepts(receiver, from, incarnation, Form::Push) {
             actions.push(Action::Relay { from, to });
         }
@@ -276,7 +276,6 @@ fn delay(state: &mut State, message: Delayed) {
 fn snapshot(state: &mut State, rule: Rule, member: usize) {
     let mut replica = state.replicas[member];
     replica.digests = Default::default();
-    replica.informed = Default::default();
     if !rule.has(Mutant::SnapshotSameIncarnation) {
         replica.met = Default::default();
     }

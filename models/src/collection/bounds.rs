@@ -7,6 +7,9 @@ use std::str::FromStr;
 pub struct Bounds {
     /// Whether the members start for the first time, instead of having joined and met. 1 or 0.
     pub first: u8,
+    /// Whether members exchange only: no relayed pushes, no digests of their own, no answers that are
+    /// cut off. 1 or 0.
+    pub plain: u8,
     /// Puts without a deadline.
     pub puts: u8,
     /// Puts with a deadline; at most one.
@@ -38,6 +41,7 @@ impl Bounds {
     /// Nothing ever happens.
     pub const NONE: Self = Self {
         first: 0,
+        plain: 0,
         puts: 0,
         leases: 0,
         deletes: 0,
@@ -59,6 +63,7 @@ impl Bounds {
     fn field(&mut self, name: &str) -> Option<&mut u8> {
         Some(match name {
             "first" => &mut self.first,
+            "plain" => &mut self.plain,
             "puts" => &mut self.puts,
             "leases" => &mut self.leases,
             "deletes" => &mut self.deletes,
@@ -88,7 +93,7 @@ impl FromStr for Bounds {
                 Some((bounds.field(name)?, value))
             });
             let (field, value) = parsed.ok_or_else(|| {
-                format!("{part:?}: first, puts, leases, deletes, durable, empty, older or delayed, = 0 to {EACH_MAX}")
+                format!("{part:?}: first, plain, puts, leases, deletes, durable, empty, older or delayed, = 0 to {EACH_MAX}")
             })?;
             *field = value;
         }

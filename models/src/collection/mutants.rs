@@ -34,8 +34,8 @@ pub enum Mutant {
     EndedSyncs,
     /// Sentence 3: digests of ended incarnations are accepted.
     EndedDigests,
-    /// Sentence 3: writes of an ended incarnation are dropped if no member covered them that knew of
-    /// the end.
+    /// Sentence 3: what a member has of an ended incarnation when it learns of the end is all that it
+    /// takes of it.
     FixedCut,
     /// Sentence 7: a digest tells of each incarnation's writes up to the first gap only.
     PrefixDigests,

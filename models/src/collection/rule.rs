@@ -69,9 +69,6 @@ pub struct Replica {
     pub met: Members,
     /// What each member's newest known incarnation is known to cover, by its digests.
     pub digests: [Coverage; MEMBERS],
-    /// Of each member, those of whose newest known incarnation it knew when it sent a digest. Only
-    /// the mutant with a fixed cut keeps and asks it.
-    pub informed: [Members; MEMBERS],
 }
 
 /// What a sync hands over, a digest tells and an answer of an exchange consists of: the sender's
@@ -154,12 +151,8 @@ impl Rule {
             return;
         }
         replica.incarnations[member] = incarnation;
-        for informed in &mut replica.informed {
-            informed.remove(member);
-        }
         if !self.has(Mutant::OldDigestsKept) {
             replica.digests[member] = Coverage::default();
-            replica.informed[member] = Members::default();
         }
     }
 
@@ -246,11 +239,6 @@ impl Rule {
             return;
         }
         replica.digests[from] = replica.digests[from].union(image.digest);
-        for member in (0..MEMBERS).filter(|_| self.has(Mutant::FixedCut)) {
-            if image.incarnations[member] >= replica.incarnations[member] {
-                replica.informed[from].insert(member);
-            }
-        }
     }
 
     /// Whether a member that has just exchanged may serve (sentence 4).
@@ -310,11 +298,7 @@ impl Rule {
     /// The pause of a durable member, that had synced what it sent and acknowledged (sentence 1).
     #[must_use]
     pub fn restart_durable(self, before: &Replica) -> Replica {
-        Replica {
-            digests: [Coverage::default(); MEMBERS],
-            informed: [Members::default(); MEMBERS],
-            ..*before
-        }
+        Replica { digests: Default::default(), ..*before }
     }
 
     /// Whether this weakness was chosen.
@@ -380,11 +364,6 @@ impl Members {
     /// Adds a member.
     pub fn insert(&mut self, member: usize) {
         self.0 |= 1 << member;
-    }
-
-    /// Takes a member out.
-    pub fn remove(&mut self, member: usize) {
-        self.0 &= !(1 << member);
     }
 }
 

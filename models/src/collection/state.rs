@@ -260,7 +260,6 @@ impl Replica {
             incarnations: permute(&self.incarnations, order),
             met: self.met.permuted(order),
             digests: permute(&self.digests, order),
-            informed: permute(&self.informed.map(|members| members.permuted(order)), order),
             ..*self
         }
     }
