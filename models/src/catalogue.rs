@@ -1,9 +1,7 @@
 //! The models that there are, within which bounds each is searched, and how many states it has there.
 
-use crate::collection::Collection;
 use crate::collection::bounds::Bounds;
 use crate::collection::mutants::Mutant;
-use crate::collection::rule::Rule;
 
 /// A model.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +26,50 @@ pub struct Scope {
 }
 
 /// All models.
-pub const ALL: &[Entry] = &[Entry {
-    name: "collection",
-    about: "three replicas of a key restart in every way, and collect its tombstones",
-    standard: Scope { bounds: COLLECTION, unique: 0 },
-    deep: Scope { bounds: COLLECTION, unique: 0 },
-}];
+pub const ALL: &[Entry] = &[
+    Entry {
+        name: "collection",
+        about: "three members collect the tombstones of a key; one starts anew, one pauses",
+        standard: Scope { bounds: Bounds { durable: 1, empty: 1, ..BASE }, unique: 444_772 },
+        deep: Scope { bounds: Bounds { empty: 2, ..BASE }, unique: 0 },
+    },
+    Entry {
+        name: "snapshot",
+        about: "the same; one is set back to a snapshot",
+        standard: Scope { bounds: Bounds { older: 1, ..BASE }, unique: 432_877 },
+        deep: Scope { bounds: Bounds { older: 1, durable: 1, ..BASE }, unique: 0 },
+    },
+    Entry {
+        name: "restarts",
+        about: "the same; two start anew",
+        standard: Scope { bounds: Bounds { empty: 2, plain: 1, ..BASE }, unique: 313_336 },
+        deep: Scope { bounds: Bounds { empty: 3, plain: 1, ..BASE }, unique: 0 },
+    },
+    Entry {
+        name: "late",
+        about: "the same; one starts anew, and any one message is late for ever",
+        standard: Scope { bounds: Bounds { empty: 1, delayed: 1, plain: 2, ..BASE }, unique: 0 },
+        deep: Scope { bounds: Bounds { empty: 1, delayed: 1, plain: 1, ..BASE }, unique: 0 },
+    },
+    Entry {
+        name: "first-start",
+        about: "the same; all start for the first time, and one starts anew",
+        standard: Scope {
+            bounds: Bounds { first: 1, empty: 1, plain: 1, ..BASE },
+            unique: 103_354,
+        },
+        deep: Scope { bounds: Bounds { first: 1, empty: 1, ..BASE }, unique: 0 },
+    },
+    Entry {
+        name: "expiry",
+        about: "the same; a value has a deadline, and clocks differ",
+        standard: Scope { bounds: Bounds { leases: 1, deletes: 0, empty: 1, ..BASE }, unique: 0 },
+        deep: Scope { bounds: Bounds { leases: 1, empty: 1, plain: 1, ..BASE }, unique: 0 },
+    },
+];
+
+/// A put and a delete.
+const BASE: Bounds = Bounds { puts: 1, deletes: 1, ..Bounds::NONE };
 
 impl Entry {
     /// The model of this name.
@@ -48,12 +84,3 @@ impl Entry {
         Mutant::ALL.iter().copied().filter(move |mutant| mutant.model() == name)
     }
 }
-
-/// The model with this rule and bounds.
-#[must_use]
-pub fn collection(weakness: Option<Mutant>, bounds: Bounds, is_reduced: bool) -> Collection {
-    Collection { rule: Rule { weakness }, bounds, is_reduced }
-}
-
-const COLLECTION: Bounds =
-    Bounds { puts: 1, deletes: 1, durable: 1, empty: 1, older: 1, ..Bounds::NONE };

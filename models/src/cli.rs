@@ -11,9 +11,11 @@ use clap::Parser;
 use stateright::Model as _;
 
 use crate::catalogue::{self, Entry};
+use crate::collection::Collection;
 use crate::collection::bounds::Bounds;
 use crate::collection::mutants::Mutant;
 use crate::collection::properties::PROMISES;
+use crate::collection::rule::Rule;
 use crate::collection::state::State;
 use crate::collection::trace;
 use crate::search::{Found, Manner, search};
@@ -108,7 +110,7 @@ fn run_all(args: &Args) -> bool {
 /// Searches a model; answers whether it holds, and has as many states as it should.
 fn run_model(args: &Args, entry: &Entry) -> bool {
     let scope = if args.deep { entry.deep } else { entry.standard };
-    let model = catalogue::collection(None, args.bounds.unwrap_or(scope.bounds), true);
+    let model = Collection::new(Rule::WHOLE, args.bounds.unwrap_or(scope.bounds));
     let found = search(model.clone(), manner(args, processors(args)));
     let mut holds = true;
     if let Some((broken, states)) = &found.violated {
@@ -131,7 +133,8 @@ fn run_model(args: &Args, entry: &Entry) -> bool {
 
 /// Searches a model with a weakened rule; answers whether it was refuted.
 fn run_mutant(args: &Args, entry: &Entry, mutant: Mutant) -> bool {
-    let model = catalogue::collection(Some(mutant), args.bounds.unwrap_or(mutant.bounds()), true);
+    let model =
+        Collection::new(Rule { weakness: Some(mutant) }, args.bounds.unwrap_or(mutant.bounds()));
     let found = search(model.clone(), manner(args, 1));
     if let Some((broken, states)) = &found.violated {
         print_lines(&trace::tell(&model, states, broken));
@@ -147,7 +150,7 @@ fn run_mutant(args: &Args, entry: &Entry, mutant: Mutant) -> bool {
 /// Serves the states of a model to a browser on this machine, until it is interrupted.
 fn explore(entry: &Entry, mutant: Option<Mutant>) {
     let bounds = mutant.map_or(entry.standard.bounds, Mutant::bounds);
-    let model = catalogue::collection(mutant, bounds, false);
+    let model = Collection::new(Rule { weakness: mutant }, bounds).to_walk();
     println!("http://{EXPLORER}");
     // It answers until the process is ended.
     let _ = model.checker().serve(EXPLORER);

@@ -3,6 +3,8 @@
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,19 @@ pub struct Found<S> {
     pub violated: Option<(&'static str, Vec<S>)>,
     /// What never happened, though it should. Only of a search that came to its end.
     pub never: Vec<&'static str>,
+}
+
+/// Lets through the first violation only. The checker looks on for a while after it has found one,
+/// and replaces it by what it finds then, which may be farther from the start.
+#[derive(Clone, Debug, Default)]
+pub struct First(Arc<AtomicBool>);
+
+impl First {
+    /// What a property answers that holds in a state or not.
+    #[must_use]
+    pub fn admit(&self, holds: bool) -> bool {
+        holds || self.0.swap(true, Ordering::Relaxed)
+    }
 }
 
 /// Searches all states of a model, or until a property is violated.

@@ -78,7 +78,8 @@ fn arrivals(state: &State, rule: Rule, to: usize, actions: &mut Vec<Action>) {
     let replica = &state.replicas[to];
     for (stamp, write) in state.stamped() {
         let from = usize::from(write.member);
-        if from != to && rule.accepts(replica, from, write.incarnation, Form::Push) {
+        let is_sent = from != to && state.left.plain < 2;
+        if is_sent && rule.accepts(replica, from, write.incarnation, Form::Push) {
             actions.push(Action::Push { stamp, to });
         }
     }
@@ -90,8 +91,7 @@ fn arrivals(state: &State, rule: Rule, to: usize, actions: &mut Vec<Action>) {
             continue;
         }
         for form in [Form::Push, Form::Sync, Form::Digest] {
-            let is_join = form == Form::Sync && !replica.has_joined;
-            if is_join || rule.accepts(replica, from, image.incarnations[from], form) {
+            if rule.accepts(replica, from, image.incarnations[from], form) {
                 actions.push(Action::Deliver { slot, to, form });
             }
         }

@@ -7,8 +7,8 @@ use std::str::FromStr;
 pub struct Bounds {
     /// Whether the members start for the first time, instead of having joined and met. 1 or 0.
     pub first: u8,
-    /// Whether members exchange only: no relayed pushes, no digests of their own, no answers that are
-    /// cut off. 1 or 0.
+    /// 1: no relayed pushes, no digests of their own, and no answers that are cut off. 2: no pushes
+    /// either, so that all is exchanges.
     pub plain: u8,
     /// Puts without a deadline.
     pub puts: u8,

@@ -16,6 +16,7 @@ pub mod trace;
 
 use stateright::{Model, Property};
 
+use crate::search::First;
 use actions::Action;
 use bounds::Bounds;
 use rule::Rule;
@@ -28,9 +29,38 @@ pub struct Collection {
     pub rule: Rule,
     /// What may happen.
     pub bounds: Bounds,
-    /// Whether states that differ in the numbers of members alone count as one. The explorer shows
-    /// them as they are.
-    pub is_reduced: bool,
+    view: View,
+}
+
+/// How states are looked at.
+#[derive(Clone, Debug)]
+enum View {
+    /// States that differ in the numbers of members alone are one, and the search ends with the first
+    /// violation.
+    Search(First),
+    /// Every state is itself, and every violation is shown.
+    Walk,
+}
+
+impl Collection {
+    /// The model to search.
+    #[must_use]
+    pub fn new(rule: Rule, bounds: Bounds) -> Self {
+        Self { rule, bounds, view: View::Search(First::default()) }
+    }
+
+    /// The same, to walk through step by step.
+    #[must_use]
+    pub fn to_walk(&self) -> Self {
+        Self { view: View::Walk, ..self.clone() }
+    }
+
+    fn admit(&self, holds: bool) -> bool {
+        match &self.view {
+            View::Search(first) => first.admit(holds),
+            View::Walk => holds,
+        }
+    }
 }
 
 impl Model for Collection {
@@ -50,11 +80,14 @@ impl Model for Collection {
         if next == *state {
             return None;
         }
-        Some(if self.is_reduced { next.representative() } else { next })
+        Some(match self.view {
+            View::Search(_) => next.representative(),
+            View::Walk => next,
+        })
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        properties::properties(self.bounds.leases > 0)
+        properties::properties(&self.bounds)
     }
 
     fn format_action(&self, action: &Action) -> String {

@@ -158,13 +158,18 @@ impl Mutant {
     /// Bounds within which the search finds a trace against it.
     #[must_use]
     pub const fn bounds(self) -> Bounds {
-        let base = Bounds { puts: 1, deletes: 1, ..Bounds::NONE };
+        let base = Bounds { puts: 1, deletes: 1, plain: 1, ..Bounds::NONE };
+        let late = Bounds { delayed: 1, plain: 2, ..base };
         match self {
             Self::SnapshotSameIncarnation | Self::NoDropInSync => Bounds { older: 1, ..base },
-            Self::CollectorPartial | Self::DigestsOfPartial => Bounds { empty: 2, ..base },
-            Self::StaleSyncJoins | Self::EndedSyncs | Self::EndedDigests => {
-                Bounds { empty: 1, delayed: 1, ..base }
+            Self::DigestsOfPartial | Self::JoinWithUnjoined | Self::MessagesBeforeJoin => {
+                Bounds { empty: 2, ..base }
             }
+            Self::CollectorPartial => Bounds { empty: 2, ..late },
+            Self::StaleSyncJoins | Self::EndedSyncs | Self::EndedDigests => {
+                Bounds { empty: 1, ..late }
+            }
+            Self::CoverageBeforeEntries | Self::NoContainment => Bounds { plain: 0, ..base },
             Self::JoinNeedsJoined => Bounds { first: 1, ..Bounds::NONE },
             Self::DroppedAtDeadline | Self::ExpiryDeletes => {
                 Bounds { leases: 1, deletes: 0, ..base }

@@ -11,32 +11,41 @@ use stateright::Property;
 
 use super::Collection;
 use super::actions::{collect, exchange};
+use super::bounds::Bounds;
 use super::rule::{Coverage, MEMBERS, Rule, Stamp};
 use super::state::{Kind, State};
 
 /// The properties of the model.
 #[must_use]
-pub fn properties(has_lease: bool) -> Vec<Property<Collection>> {
+pub fn properties(bounds: &Bounds) -> Vec<Property<Collection>> {
     let mut properties = vec![
-        Property::always(COVERED, |_, state| is_covered(state)),
-        Property::always(BURIED, |_, state| is_buried(state)),
-        Property::always(EQUAL, |_, state| are_equal(state)),
-        Property::always(JOINS, |model: &Collection, state| settled(model.rule, state).all_joined),
-        Property::always(MEETS, |model: &Collection, state| settled(model.rule, state).all_equal),
-        Property::always(KEEPS, |model: &Collection, state| settled(model.rule, state).is_kept),
+        Property::always(COVERED, |model: &Collection, state| model.admit(is_covered(state))),
+        Property::always(BURIED, |model: &Collection, state| model.admit(is_buried(state))),
+        Property::always(EQUAL, |model: &Collection, state| model.admit(are_equal(state))),
+        Property::always(JOINS, |model: &Collection, state| {
+            model.admit(settled(model.rule, state).all_joined)
+        }),
+        Property::always(MEETS, |model: &Collection, state| {
+            model.admit(settled(model.rule, state).all_equal)
+        }),
+        Property::always(KEEPS, |model: &Collection, state| {
+            model.admit(settled(model.rule, state).is_kept)
+        }),
         Property::always(FORGETS, |model: &Collection, state| {
-            settled(model.rule, state).is_collected
+            model.admit(settled(model.rule, state).is_collected)
         }),
         Property::sometimes("a tombstone is collected", |_, state| has_collected(state)),
         Property::sometimes("a tombstone is collected, and a value is there again", |_, state| {
             has_collected(state) && state.replicas.iter().any(|r| shows(state, r.entry))
         }),
-        Property::sometimes("a new incarnation collects", |_, state: &State| {
+    ];
+    if bounds.empty + bounds.older > 0 {
+        properties.push(Property::sometimes("a new incarnation collects", |_, state: &State| {
             let is_new = |member: usize| state.replicas[member].incarnations[member].0 > 0;
             (0..MEMBERS).any(|member| is_new(member) && collected(state, member))
-        }),
-    ];
-    if has_lease {
+        }));
+    }
+    if bounds.leases > 0 {
         properties.push(Property::sometimes(
             "an expired entry is collected",
             |_, state: &State| {

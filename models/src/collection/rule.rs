@@ -125,7 +125,7 @@ impl Rule {
     pub const WHOLE: Self = Self { weakness: None };
 
     /// Whether a message is looked at (sentences 3 and 4). `from` is the sender, which was in this
-    /// incarnation when it sent the message.
+    /// incarnation when it sent the message. Whether a sync is a join is for [`Self::take_sync`] to say.
     #[must_use]
     pub fn accepts(
         self,
@@ -140,7 +140,8 @@ impl Rule {
             Form::Digest => self.has(Mutant::EndedDigests),
         };
         let is_current = incarnation >= replica.incarnations[from];
-        let is_ready = replica.has_joined || self.has(Mutant::MessagesBeforeJoin);
+        let is_ready =
+            replica.has_joined || form == Form::Sync || self.has(Mutant::MessagesBeforeJoin);
         (is_current || may_be_ended) && is_ready
     }
 

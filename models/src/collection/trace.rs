@@ -16,12 +16,12 @@ use super::state::{Kind, State};
 /// The states may be representatives. What is told is one run in which members keep their numbers.
 #[must_use]
 pub fn tell(model: &Collection, states: &[State], broken: &str) -> Vec<String> {
-    let plain = Collection { is_reduced: false, ..model.clone() };
+    let walk = model.to_walk();
     let mut teller = Teller::default();
     let mut state = states[0].clone();
     let mut lines = vec![start_line(&state).to_owned()];
     for (number, target) in states.iter().enumerate().skip(1) {
-        let (action, next) = step_towards(&plain, &state, &target.representative());
+        let (action, next) = step_towards(&walk, &state, &target.representative());
         let event = teller.event(&state, action);
         teller.note(action);
         let changes = teller.changes(&state, &next);
