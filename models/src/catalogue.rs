@@ -31,7 +31,7 @@ pub const ALL: &[Entry] = &[
         name: "collection",
         about: "three members collect the tombstones of a key; one starts anew, one pauses",
         standard: Scope { bounds: Bounds { durable: 1, empty: 1, ..BASE }, unique: 444_772 },
-        deep: Scope { bounds: Bounds { empty: 2, ..BASE }, unique: 0 },
+        deep: Scope { bounds: Bounds { puts: 2, empty: 1, plain: 1, ..BASE }, unique: 3_376_543 },
     },
     Entry {
         name: "snapshot",
@@ -43,12 +43,15 @@ pub const ALL: &[Entry] = &[
         name: "restarts",
         about: "the same; two start anew",
         standard: Scope { bounds: Bounds { empty: 2, plain: 1, ..BASE }, unique: 313_336 },
-        deep: Scope { bounds: Bounds { empty: 3, plain: 1, ..BASE }, unique: 0 },
+        deep: Scope { bounds: Bounds { empty: 2, ..BASE }, unique: 1_162_409 },
     },
     Entry {
         name: "late",
         about: "the same; one starts anew, and any one message is late for ever",
-        standard: Scope { bounds: Bounds { empty: 1, delayed: 1, plain: 2, ..BASE }, unique: 0 },
+        standard: Scope {
+            bounds: Bounds { empty: 1, delayed: 1, plain: 2, ..BASE },
+            unique: 1_471_723,
+        },
         deep: Scope { bounds: Bounds { empty: 1, delayed: 1, plain: 1, ..BASE }, unique: 0 },
     },
     Entry {
@@ -64,7 +67,10 @@ pub const ALL: &[Entry] = &[
         name: "expiry",
         about: "the same; a value has a deadline, and clocks differ",
         standard: Scope { bounds: Bounds { leases: 1, deletes: 0, empty: 1, ..BASE }, unique: 0 },
-        deep: Scope { bounds: Bounds { leases: 1, empty: 1, plain: 1, ..BASE }, unique: 0 },
+        deep: Scope {
+            bounds: Bounds { leases: 1, deletes: 0, empty: 1, ..BASE },
+            unique: 1_198_549,
+        },
     },
 ];
 

@@ -131,7 +131,7 @@ fn alone(state: &State, rule: Rule, member: usize, actions: &mut Vec<Action>) {
         actions.push(Action::Collect { member });
     }
     let is_lease = state.write(entry).kind == Kind::Lease;
-    if rule.has(Mutant::ExpiryDeletes) && is_lease && standing != Standing::Live {
+    if rule.has(Mutant::ExpiryDeletes) && is_lease && standing == Standing::Tombstone {
         let stamps = state.next_stamps(member);
         actions.extend(stamps.map(|stamp| Action::Sweep { member, stamp }));
     }
