@@ -37,7 +37,7 @@ pub const ALL: &[Entry] = &[
         name: "snapshot",
         about: "the same; one is set back to a snapshot",
         standard: Scope { bounds: Bounds { older: 1, ..BASE }, unique: 432_877 },
-        deep: Scope { bounds: Bounds { older: 1, durable: 1, ..BASE }, unique: 0 },
+        deep: Scope { bounds: Bounds { older: 1, durable: 1, ..BASE }, unique: 1_031_352 },
     },
     Entry {
         name: "restarts",
@@ -61,7 +61,7 @@ pub const ALL: &[Entry] = &[
             bounds: Bounds { first: 1, empty: 1, plain: 1, ..BASE },
             unique: 103_354,
         },
-        deep: Scope { bounds: Bounds { first: 1, empty: 1, ..BASE }, unique: 0 },
+        deep: Scope { bounds: Bounds { first: 1, empty: 1, ..BASE }, unique: 344_787 },
     },
     Entry {
         name: "expiry",

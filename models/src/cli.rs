@@ -126,25 +126,31 @@ fn run_model(args: &Args, entry: &Entry) -> bool {
     }
     println!("{} {} {}", entry.name, figures(&found), if holds { "holds" } else { "violated" });
     if !holds {
-        println!("again: cargo models {}{}", entry.name, if args.deep { " --deep" } else { "" });
+        eprintln!("again: cargo models {}{}", entry.name, if args.deep { " --deep" } else { "" });
     }
     holds
 }
 
-/// Searches a model with a weakened rule; answers whether it was refuted.
+/// Searches a model with a weakened rule; answers whether it was refuted, in as many steps as it
+/// should be.
 fn run_mutant(args: &Args, entry: &Entry, mutant: Mutant) -> bool {
-    let model =
-        Collection::new(Rule { weakness: Some(mutant) }, args.bounds.unwrap_or(mutant.bounds()));
+    let bounds = args.bounds.unwrap_or(mutant.bounds());
+    let model = Collection::new(Rule { weakness: Some(mutant) }, bounds);
     let found = search(model.clone(), manner(args, 1));
+    let mut is_well = found.violated.is_some();
     if let Some((broken, states)) = &found.violated {
         print_lines(&trace::tell(&model, states, broken));
+        if found.depth != mutant.steps() && args.bounds.is_none() {
+            println!("it took {} steps instead of {}", found.depth, mutant.steps());
+            is_well = false;
+        }
     }
     let end = if found.violated.is_some() { "refuted" } else { "survived" };
     println!("{} mutant={} {} {end}", entry.name, mutant.name(), figures(&found));
-    if found.violated.is_none() {
-        println!("again: cargo models {} --mutant {}", entry.name, mutant.name());
+    if !is_well {
+        eprintln!("again: cargo models {} --mutant {}", entry.name, mutant.name());
     }
-    found.violated.is_some()
+    is_well
 }
 
 /// Serves the states of a model to a browser on this machine, until it is interrupted.
@@ -168,7 +174,11 @@ fn list() {
     println!("mutants");
     for entry in catalogue::ALL {
         for mutant in entry.mutants() {
-            println!("  {:<28}of {}: {}", mutant.name(), entry.name, mutant.sentence());
+            let weakens = match mutant.sentence() {
+                0 => "expiry".to_owned(),
+                sentence => format!("sentence {sentence}"),
+            };
+            println!("  {:<28}of {}, weakens {weakens}", mutant.name(), entry.name);
         }
     }
 }

@@ -27,7 +27,7 @@ fn a_mutant_is_refuted_after_its_trace() {
     assert!(text.contains("   1  n0 "), "{text}");
     let last = timeless(&last_line(&output));
     assert!(last.starts_with("collection mutant=alive-members-only unique="), "{last}");
-    assert!(last.ends_with(" depth=5 refuted"), "{last}");
+    assert!(last.ends_with(" depth=4 refuted"), "{last}");
     assert!(!text.contains("violated"), "{text}");
     assert!(output.stderr.is_empty(), "no progress without a terminal");
 }

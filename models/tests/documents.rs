@@ -1,5 +1,5 @@
 //! `docs/models.md` says what there is: every model with its number of states, every mutant with the
-//! sentence that it weakens.
+//! sentence that it weakens and the steps of its shortest trace.
 #![allow(clippy::unwrap_used)]
 
 use plimsoll_models::catalogue;
@@ -25,13 +25,13 @@ fn every_model_stands_in_the_page_with_its_states() {
 }
 
 #[test]
-fn every_mutant_stands_in_the_page_with_its_sentence() {
+fn every_mutant_stands_in_the_page_with_its_sentence_and_steps() {
     for mutant in Mutant::ALL {
         let name = format!("`{}`", mutant.name());
         let row = rows().into_iter().find(|row| row[0] == name).unwrap();
         let sentence = mutant.sentence();
         let sentence = if sentence == 0 { String::new() } else { sentence.to_string() };
-        assert_eq!(row[1], sentence, "{name}");
+        assert_eq!(row[1..3], [sentence, mutant.steps().to_string()], "{name}");
     }
 }
 

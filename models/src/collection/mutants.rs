@@ -178,6 +178,29 @@ impl Mutant {
         }
     }
 
+    /// How many steps its shortest trace has within these bounds.
+    #[must_use]
+    pub const fn steps(self) -> usize {
+        match self {
+            Self::JoinNeedsJoined => 0,
+            Self::CoverageBeforeEntries | Self::DroppedAtDeadline => 2,
+            Self::FixedCut | Self::CollectedByAge => 3,
+            Self::PrefixDigests | Self::AliveMembersOnly => 4,
+            Self::NoJoin => 5,
+            Self::SnapshotSameIncarnation | Self::ExpiryDeletes => 6,
+            Self::JoinWithUnjoined
+            | Self::StaleSyncJoins
+            | Self::NoContainment
+            | Self::NoReceiveFilter => 7,
+            Self::TablesNotCarried
+            | Self::OldDigestsKept
+            | Self::JoinerNotRecorded
+            | Self::NoDropInSync => 8,
+            Self::EndedPushes | Self::EndedSyncs | Self::EndedDigests | Self::DigestsOfPartial => 9,
+            Self::MessagesBeforeJoin | Self::CollectorPartial => 10,
+        }
+    }
+
     /// The mutant of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
