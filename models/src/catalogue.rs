@@ -52,7 +52,10 @@ pub const ALL: &[Entry] = &[
             bounds: Bounds { empty: 1, delayed: 1, plain: 2, ..BASE },
             unique: 1_471_723,
         },
-        deep: Scope { bounds: Bounds { empty: 1, delayed: 1, plain: 1, ..BASE }, unique: 0 },
+        deep: Scope {
+            bounds: Bounds { empty: 1, delayed: 1, plain: 1, ..BASE },
+            unique: 3_059_185,
+        },
     },
     Entry {
         name: "first-start",
@@ -66,7 +69,10 @@ pub const ALL: &[Entry] = &[
     Entry {
         name: "expiry",
         about: "the same; a value has a deadline, and clocks differ",
-        standard: Scope { bounds: Bounds { leases: 1, deletes: 0, empty: 1, ..BASE }, unique: 0 },
+        standard: Scope {
+            bounds: Bounds { leases: 1, deletes: 0, empty: 1, plain: 1, ..BASE },
+            unique: 344_117,
+        },
         deep: Scope {
             bounds: Bounds { leases: 1, deletes: 0, empty: 1, ..BASE },
             unique: 1_198_549,
