@@ -40,6 +40,18 @@ pub const ALL: &[Entry] = &[
         deep: Scope { bounds: Bounds { older: 1, durable: 1, ..BASE }, unique: 1_031_352 },
     },
     Entry {
+        name: "rollback",
+        about: "the same; one starts anew, and one, perhaps the same, is set back to a snapshot",
+        standard: Scope {
+            bounds: Bounds { empty: 1, older: 1, plain: 2, ..BASE },
+            unique: 739_136,
+        },
+        deep: Scope {
+            bounds: Bounds { empty: 1, older: 1, durable: 1, plain: 2, ..BASE },
+            unique: 2_323_082,
+        },
+    },
+    Entry {
         name: "restarts",
         about: "the same; two start anew",
         standard: Scope { bounds: Bounds { empty: 2, plain: 1, ..BASE }, unique: 313_336 },

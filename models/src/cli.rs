@@ -5,7 +5,6 @@
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::thread;
 
 use clap::Parser;
 use stateright::Model as _;
@@ -46,9 +45,10 @@ struct Args {
     /// Walk through the states in a browser instead.
     #[arg(long, requires = "name", conflicts_with = "deep")]
     explore: bool,
-    /// Threads; all processors if not given. A mutant always gets one.
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
-    threads: Option<u8>,
+    /// Threads. With more than one, depths and traces may be longer than the shortest; a mutant always
+    /// gets one.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    threads: u8,
     /// Show progress also where stderr is no terminal.
     #[arg(long)]
     progress: bool,
@@ -111,7 +111,7 @@ fn run_all(args: &Args) -> bool {
 fn run_model(args: &Args, entry: &Entry) -> bool {
     let scope = if args.deep { entry.deep } else { entry.standard };
     let model = Collection::new(Rule::WHOLE, args.bounds.unwrap_or(scope.bounds));
-    let found = search(model.clone(), manner(args, processors(args)));
+    let found = search(model.clone(), manner(args, args.threads));
     let mut holds = true;
     if let Some((broken, states)) = &found.violated {
         print_lines(&trace::tell(&model, states, broken));
@@ -183,12 +183,8 @@ fn list() {
     }
 }
 
-fn manner(args: &Args, threads: usize) -> Manner {
-    Manner { threads, is_watched: args.progress || std::io::stderr().is_terminal() }
-}
-
-fn processors(args: &Args) -> usize {
-    args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from)
+fn manner(args: &Args, threads: u8) -> Manner {
+    Manner { threads: threads.into(), is_watched: args.progress || std::io::stderr().is_terminal() }
 }
 
 fn figures(found: &Found<State>) -> String {

@@ -53,6 +53,8 @@ pub enum Mutant {
     CollectedByAge,
     /// Sentence 1: an older snapshot goes on under the same incarnation.
     SnapshotSameIncarnation,
+    /// Sentence 1: a snapshot of any earlier incarnation is a state to start from.
+    AnySnapshot,
     /// Sentence 8: an expired entry is dropped at its deadline, without the bound of the clocks.
     DroppedAtDeadline,
     /// An expired entry is deleted by a write of its own, with a stamp of its own.
@@ -63,6 +65,7 @@ impl Mutant {
     /// All of them, in the order of the sentences.
     pub const ALL: &[Self] = &[
         Self::SnapshotSameIncarnation,
+        Self::AnySnapshot,
         Self::TablesNotCarried,
         Self::OldDigestsKept,
         Self::EndedPushes,
@@ -114,6 +117,7 @@ impl Mutant {
             Self::AliveMembersOnly => "alive-members-only",
             Self::CollectedByAge => "collected-by-age",
             Self::SnapshotSameIncarnation => "snapshot-same-incarnation",
+            Self::AnySnapshot => "any-snapshot",
             Self::DroppedAtDeadline => "dropped-at-deadline",
             Self::ExpiryDeletes => "expiry-deletes",
         }
@@ -132,7 +136,7 @@ impl Mutant {
     #[must_use]
     pub const fn sentence(self) -> u8 {
         match self {
-            Self::SnapshotSameIncarnation => 1,
+            Self::SnapshotSameIncarnation | Self::AnySnapshot => 1,
             Self::TablesNotCarried => 2,
             Self::OldDigestsKept
             | Self::EndedPushes
@@ -165,6 +169,7 @@ impl Mutant {
             Self::DigestsOfPartial | Self::JoinWithUnjoined | Self::MessagesBeforeJoin => {
                 Bounds { empty: 2, ..base }
             }
+            Self::AnySnapshot => Bounds { empty: 1, older: 1, plain: 2, ..base },
             Self::CollectorPartial => Bounds { empty: 2, ..late },
             Self::StaleSyncJoins | Self::EndedSyncs | Self::EndedDigests => {
                 Bounds { empty: 1, ..late }
@@ -197,7 +202,7 @@ impl Mutant {
             | Self::JoinerNotRecorded
             | Self::NoDropInSync => 8,
             Self::EndedPushes | Self::EndedSyncs | Self::EndedDigests | Self::DigestsOfPartial => 9,
-            Self::MessagesBeforeJoin | Self::CollectorPartial => 10,
+            Self::MessagesBeforeJoin | Self::CollectorPartial | Self::AnySnapshot => 10,
         }
     }
 

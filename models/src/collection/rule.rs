@@ -9,7 +9,8 @@
 //!
 //! 1. An *incarnation* begins whenever a process starts without everything that it had sent or
 //!    acknowledged. A durable member's restart is a pause: it keeps its incarnation, and loses only the
-//!    digests that it held.
+//!    digests that it held. A snapshot of the last incarnation is a state to start from; one of an
+//!    incarnation before that is none, because what the last one said never counted it in.
 //! 2. Every message carries its sender's incarnation; syncs and digests carry its whole table of
 //!    incarnations, and the receiver takes the maximum into its own.
 //! 3. A message of an ended incarnation is discarded, and so are the digests of a member as soon as a
@@ -277,9 +278,13 @@ impl Rule {
         if self.has(Mutant::AliveMembersOnly) { others.any(releases) } else { others.all(releases) }
     }
 
-    /// The start of a new incarnation, after everything but `kept` was lost (sentences 1 and 4).
+    /// The start of a new incarnation, after everything but `kept` was lost (sentences 1 and 4). What
+    /// is kept from before the last incarnation is not looked at.
     #[must_use]
     pub fn restart_anew(self, before: &Replica, kept: &Replica, me: usize) -> Replica {
+        let is_of_last = kept.incarnations[me] == before.incarnations[me];
+        let nothing = Replica::default();
+        let kept = if is_of_last || self.has(Mutant::AnySnapshot) { kept } else { &nothing };
         let mut replica = Replica {
             entry: kept.entry,
             coverage: kept.coverage,
