@@ -32,7 +32,7 @@ struct Args {
     /// List models, promises and mutants.
     #[arg(long)]
     list: bool,
-    /// Search within wider bounds, for a quarter of an hour.
+    /// Search within wider bounds: millions of states, in minutes.
     #[arg(long)]
     deep: bool,
     /// Search within these bounds: puts=1,deletes=1,empty=2. How many states there are is then not

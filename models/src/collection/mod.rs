@@ -93,4 +93,8 @@ impl Model for Collection {
     fn format_action(&self, action: &Action) -> String {
         trace::phrase(*action)
     }
+
+    fn format_step(&self, state: &State, action: Action) -> Option<String> {
+        self.next_state(state, action).map(|next| trace::brief(&next))
+    }
 }

@@ -24,7 +24,7 @@ pub fn tell(model: &Collection, states: &[State], broken: &str) -> Vec<String> {
         let (action, next) = step_towards(&walk, &state, &target.representative());
         let event = teller.event(&state, action);
         teller.note(action);
-        let changes = teller.changes(&state, &next);
+        let changes = teller.changes(action, &state, &next);
         lines.push(format!("{number:>4}  {event:<54} {changes}").trim_end().to_owned());
         state = next;
     }
@@ -42,6 +42,15 @@ pub fn tell(model: &Collection, states: &[State], broken: &str) -> Vec<String> {
 pub fn phrase(action: Action) -> String {
     let Action::Write { member, kind, stamp } = action else { return format!("{action:?}") };
     format!("n{member} {} at place {}", verb(kind), stamp.0)
+}
+
+/// A state for who has no trace: its members, with writes that are named by their stamps.
+#[must_use]
+pub fn brief(state: &State) -> String {
+    let names = state.stamped().map(|(stamp, write)| format!("{}{}", letter(write.kind), stamp.0));
+    let teller = Teller { names: names.collect() };
+    let members = (0..MEMBERS).map(|member| teller.member(state, member));
+    members.collect::<Vec<_>>().join("\n")
 }
 
 fn start_line(state: &State) -> &'static str {
@@ -141,18 +150,17 @@ impl Teller {
         self.names.insert(usize::from(stamp.0) - 1, name);
     }
 
-    /// The members that an event changed, as they are now.
-    fn changes(&self, before: &State, after: &State) -> String {
-        let changed = |member: &usize| before.replicas[*member] != after.replicas[*member];
-        let is_write = before.stamped().count() != after.stamped().count();
-        let writer = after.stamped().find(|(stamp, write)| {
-            before.stamped().nth(usize::from(stamp.0) - 1).map(|(_, was)| was) != Some(*write)
-        });
-        let members = (0..MEMBERS).filter(|member| match writer {
-            Some((_, write)) if is_write => usize::from(write.member) == *member,
-            _ => changed(member),
-        });
-        members.map(|member| self.member(after, member)).collect::<Vec<_>>().join("; ")
+    /// The members that an event changed, as they are now. A new write moves stamps everywhere, which
+    /// changes nobody but its writer.
+    fn changes(&self, action: Action, before: &State, after: &State) -> String {
+        let is_changed = |member: &usize| match action {
+            Action::Write { member: writer, .. } | Action::Sweep { member: writer, .. } => {
+                writer == *member
+            }
+            _ => before.replicas[*member] != after.replicas[*member],
+        };
+        let members = (0..MEMBERS).filter(is_changed).map(|member| self.member(after, member));
+        members.collect::<Vec<_>>().join("; ")
     }
 
     fn member(&self, state: &State, member: usize) -> String {
