@@ -42,6 +42,11 @@ impl Record {
         Self { value, version, deadline, hash }
     }
 
+    /// The same with a value that keeps nothing else in memory.
+    pub(super) fn detached(self) -> Self {
+        Self { value: self.value.detached(), ..self }
+    }
+
     /// Whether the entry is still there at an instant.
     #[must_use]
     pub fn is_live(&self, now: UnixMillis) -> bool {

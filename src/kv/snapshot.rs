@@ -141,7 +141,7 @@ fn decode_entries(reader: &mut Reader) -> Decoded<Entries> {
             return Err(reader.error("keys in order"));
         }
         let record = decode_record(reader, &key)?;
-        entries.insert(&key, Arc::new(record));
+        entries.insert(&key, Arc::new(record.detached()));
         previous = Some(key);
     }
     Ok(entries)

@@ -54,13 +54,13 @@ pub fn encode_record(writer: &mut Writer, record: &Record) {
     writer.optional(record.deadline.map(|deadline| deadline.0));
 }
 
-/// The record that [`encode_record`] wrote, of its key.
+/// The record that [`encode_record`] wrote, of its key. The value is a slice of what is read.
 ///
 /// # Errors
 /// If the bytes are none.
 pub fn decode_record(reader: &mut Reader, key: &QualifiedKey) -> Decoded<Record> {
     let value = reader.bytes("a value")?;
-    let value = Encoded::from_bytes(value).map_err(|_| reader.error("a value"))?.detached();
+    let value = Encoded::from_bytes(value).map_err(|_| reader.error("a value"))?;
     let version = decode_version(reader)?;
     let deadline = reader.optional("a deadline")?.map(UnixMillis);
     Ok(Record::new(key, value, version, deadline))
