@@ -26,6 +26,12 @@ impl std::fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
+/// How many bytes [`Writer::unsigned`] writes.
+#[must_use]
+pub const fn varint_len(number: u64) -> usize {
+    (64 - (number | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 /// Appends primitives to a buffer.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
@@ -104,11 +110,6 @@ impl Writer {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// Forgets what was written, and keeps the room for more.
-    pub fn clear(&mut self) {
-        self.0.clear();
     }
 
     /// The bytes written so far.

@@ -14,6 +14,7 @@ use imbl::{OrdMap, OrdSet};
 
 use super::digest::{Digest, entry_hash};
 use super::key::{KeyRef, QualifiedKey};
+use super::wire::encoded_len;
 use crate::clock::UnixMillis;
 use crate::entry::Version;
 use crate::mutant::mutant;
@@ -64,16 +65,20 @@ pub(super) struct Entries {
     map: OrdMap<QualifiedKey, Arc<Record>>,
     expiry: OrdSet<(UnixMillis, QualifiedKey)>,
     digest: Digest,
+    /// How many bytes all keys and records have when they are encoded.
+    encoded_len: usize,
 }
 
 impl Entries {
     /// Sets a key; answers what it had.
     pub fn insert(&mut self, key: &QualifiedKey, record: Arc<Record>) -> Option<Arc<Record>> {
         self.digest = self.digest.plus(record.hash());
+        self.encoded_len += encoded_len(key, &record);
         let deadline = record.deadline;
         let old = self.map.insert(key.clone(), record);
         if let Some(old) = &old {
             self.digest = self.digest.minus(old.hash());
+            self.encoded_len -= encoded_len(key, old);
             if !mutant!("expiry index keeps the old deadline") {
                 self.forget_deadline(key, old);
             }
@@ -88,6 +93,7 @@ impl Entries {
     pub fn remove(&mut self, key: &QualifiedKey) -> Option<Arc<Record>> {
         let old = self.map.remove(key)?;
         self.digest = self.digest.minus(old.hash());
+        self.encoded_len -= encoded_len(key, &old);
         self.forget_deadline(key, &old);
         Some(old)
     }
@@ -101,6 +107,11 @@ impl Entries {
     /// What a key has.
     pub fn get<K: Comparable<QualifiedKey>>(&self, key: &K) -> Option<&Arc<Record>> {
         self.map.get(key)
+    }
+
+    /// How many bytes all of it has when it is encoded.
+    pub const fn encoded_len(&self) -> usize {
+        self.encoded_len
     }
 
     /// The entries from a place on, in order.

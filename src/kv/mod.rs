@@ -46,3 +46,4 @@ pub use history::{KeyEvent, RevisionChange};
 pub use key::{KeyRef, QualifiedKey};
 pub use log_entry::{LogEntry, decode_command, encode_command};
 pub use machine::{Execution, MachinePage, Outcome, Room, StateMachine};
+pub use snapshot::SnapshotParts;

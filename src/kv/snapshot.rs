@@ -18,19 +18,19 @@
 //! hold between the parts, in `invariants.rs`, once all are there.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::convert::Infallible;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::OrdMap;
 
 use super::command::SessionId;
-use super::entries::Entries;
-use super::history::{History, RevisionChange};
-use super::key::QualifiedKey;
+use super::entries::{Entries, Record};
+use super::history::{History, KeyEvent, RevisionChange};
+use super::key::{KeyRef, QualifiedKey};
 use super::machine::StateMachine;
 use super::session::{ClientSession, Executed, Sessions};
-use super::wire::{decode_events, decode_record, encode_events, encode_record};
+use super::wire::{decode_events, decode_record, encode_events, encode_key, encode_record};
 use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::{CLIENT_SESSIONS_MAX, REVISION_MAX};
@@ -45,41 +45,43 @@ impl StateMachine {
     /// The whole state in canonical bytes. O(n).
     #[must_use]
     pub fn snapshot(&self) -> Bytes {
-        let mut bytes = Vec::new();
-        let Ok(()) = self.write_snapshot(&mut |part| {
-            bytes.extend_from_slice(part);
-            Ok::<_, Infallible>(())
-        });
+        let mut bytes = Vec::with_capacity(self.snapshot_len());
+        for part in self.snapshot_parts() {
+            bytes.extend_from_slice(&part);
+        }
         bytes.into()
     }
 
-    /// As [`StateMachine::snapshot`], in parts as they become ready: nobody has to hold all of it.
-    ///
-    /// # Errors
-    /// Those of the sink; nothing more is written then.
-    pub fn write_snapshot<E>(
-        &self,
-        sink: &mut impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut writer = Writer::with_capacity(2 * PART_BYTES);
+    /// How many bytes [`StateMachine::snapshot`] has. It costs what sessions and history do, whatever
+    /// the number of entries.
+    #[must_use]
+    pub fn snapshot_len(&self) -> usize {
+        let mut writer = Writer::new();
+        self.encode_head(&mut writer);
+        self.encode_tail(&mut writer);
+        writer.len() + self.entries.encoded_len()
+    }
+
+    /// As [`StateMachine::snapshot`], in parts that are encoded when they are asked for: nobody has to
+    /// hold all of it.
+    #[must_use]
+    pub fn snapshot_parts(&self) -> SnapshotParts {
+        SnapshotParts { machine: self.clone(), next: Next::Head }
+    }
+
+    fn encode_head(&self, writer: &mut Writer) {
         writer.raw(MAGIC);
         writer.byte(FORMAT_VERSION);
         writer.fixed(self.epoch);
         writer.unsigned(self.revision);
         writer.unsigned(self.log_time.0);
         writer.count(self.entries.len());
-        for (key, record) in self.entries.iter() {
-            writer.bytes(key.as_bytes());
-            encode_record(&mut writer, record);
-            if writer.len() >= PART_BYTES {
-                sink(writer.as_slice())?;
-                writer.clear();
-            }
-        }
-        encode_sessions(&mut writer, &self.sessions);
-        encode_history(&mut writer, &self.history);
+    }
+
+    fn encode_tail(&self, writer: &mut Writer) {
+        encode_sessions(writer, &self.sessions);
+        encode_history(writer, &self.history);
         writer.raw(&self.digest().0.to_be_bytes());
-        sink(writer.as_slice())
     }
 
     /// The state that [`StateMachine::snapshot`] wrote.
@@ -101,7 +103,7 @@ impl StateMachine {
         let log_time = UnixMillis(reader.unsigned("the log time")?);
         let entries = decode_entries(&mut reader)?;
         let sessions = decode_sessions(&mut reader)?;
-        let history = decode_history(&mut reader, revision)?;
+        let history = decode_history(&mut reader, revision, &entries)?;
         let machine = Self { epoch, revision, log_time, entries, sessions, history };
         let digest = reader.raw(16, "the digest")?;
         if digest != machine.digest().0.to_be_bytes()[..]
@@ -129,6 +131,52 @@ impl StateMachine {
         };
         let history = History::after(machine.revision);
         Ok(Self { epoch, sessions, history, ..machine })
+    }
+}
+
+/// The parts of a snapshot, first to last. It keeps the state as it was when they were asked for.
+#[derive(Clone, Debug)]
+pub struct SnapshotParts {
+    machine: StateMachine,
+    next: Next,
+}
+
+/// What the next part of a snapshot begins with.
+#[derive(Clone, Debug)]
+enum Next {
+    Head,
+    /// The entries after this one.
+    After(QualifiedKey),
+    Nothing,
+}
+
+impl Iterator for SnapshotParts {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let mut writer = Writer::with_capacity(PART_BYTES + PART_BYTES / 4);
+        let next = std::mem::replace(&mut self.next, Next::Nothing);
+        let start = match &next {
+            Next::Nothing => return None,
+            Next::Head => {
+                self.machine.encode_head(&mut writer);
+                Bound::Unbounded
+            }
+            Next::After(key) => {
+                let (keyspace, key) = (key.keyspace(), key.key().as_bytes());
+                Bound::Excluded(KeyRef { keyspace, key })
+            }
+        };
+        for (key, record) in self.machine.entries.range(start) {
+            encode_key(&mut writer, key);
+            encode_record(&mut writer, record);
+            if writer.len() >= PART_BYTES {
+                self.next = Next::After(key.clone());
+                return Some(writer.finish());
+            }
+        }
+        self.machine.encode_tail(&mut writer);
+        Some(writer.finish())
     }
 }
 
@@ -210,7 +258,7 @@ fn encode_history(writer: &mut Writer, history: &History) {
     }
 }
 
-fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
+fn decode_history(reader: &mut Reader, newest: u64, entries: &Entries) -> Decoded<History> {
     let compacted = reader.unsigned("the compacted revision")?;
     let count = reader.count(1, "the number of changes")?;
     if compacted.checked_add(count as u64) != Some(newest) {
@@ -218,12 +266,24 @@ fn decode_history(reader: &mut Reader, newest: u64) -> Decoded<History> {
     }
     let mut history = History::after(compacted);
     for revision in compacted + 1..=newest {
-        history.push(RevisionChange { revision, events: decode_events(reader)? });
+        let events = decode_events(reader)?;
+        let events = events.iter().map(|event| detached(event, entries)).collect();
+        history.push(RevisionChange { revision, events });
         if history.compacted() != compacted {
             return Err(reader.error("a history within its limits"));
         }
     }
     Ok(history)
+}
+
+/// An event that keeps nothing of what it was read from: its record is that of the entry, if that is
+/// still there.
+fn detached(event: &KeyEvent, entries: &Entries) -> KeyEvent {
+    let record = event.record.as_ref().map(|record| {
+        let present = entries.get(&event.key).filter(|present| *present == record);
+        present.cloned().unwrap_or_else(|| Arc::new(Record::clone(record).detached()))
+    });
+    KeyEvent { record, ..event.clone() }
 }
 
 const MAGIC: &[u8] = b"PLIMKV";

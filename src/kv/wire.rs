@@ -28,7 +28,7 @@ use super::entries::Record;
 use super::history::KeyEvent;
 use super::key::QualifiedKey;
 use crate::clock::UnixMillis;
-use crate::codec::{DecodeError, Reader, Writer};
+use crate::codec::{DecodeError, Reader, Writer, varint_len};
 use crate::entry::{EventKind, Version};
 use crate::value::Encoded;
 
@@ -52,6 +52,22 @@ pub fn encode_record(writer: &mut Writer, record: &Record) {
     writer.bytes(record.value.as_bytes());
     encode_version(writer, record.version);
     writer.optional(record.deadline.map(|deadline| deadline.0));
+}
+
+/// How many bytes [`encode_key`] and [`encode_record`] write.
+pub(super) fn encoded_len(key: &QualifiedKey, record: &Record) -> usize {
+    let bytes = |length: usize| varint_len(length as u64) + length;
+    let revision = match record.version {
+        Version::Numbered { revision, .. } => revision,
+        Version::Unversioned => 0,
+    };
+    let deadline = record.deadline.map_or(0, |deadline| varint_len(deadline.0));
+    bytes(key.as_bytes().len())
+        + bytes(record.value.len())
+        + 8
+        + varint_len(revision)
+        + 1
+        + deadline
 }
 
 /// The record that [`encode_record`] wrote, of its key. The value is a slice of what is read.

@@ -222,7 +222,7 @@ fn save<D: Disk>(
     let bytes = job.is_wanted(length).then(|| job.encode());
     match &bytes {
         Some(bytes) => saver.save(meta, length, |sink| sink(bytes))?,
-        None => saver.save(meta, length, |sink| job.write(&mut |part: &[u8]| sink(part)))?,
+        None => saver.save(meta, length, |sink| job.parts().try_for_each(|part| sink(&part)))?,
     }
     Ok(SavedSnapshot { meta, length, bytes })
 }

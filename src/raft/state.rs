@@ -15,7 +15,7 @@
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
+use std::iter;
 
 use bytes::Bytes;
 use raft::eraftpb::ConfState;
@@ -41,26 +41,26 @@ pub(super) struct State {
 
 impl State {
     pub fn encode(&self) -> Bytes {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.measure()).unwrap_or(0));
-        let Ok(()) = self.write(&mut |part| {
-            bytes.extend_from_slice(part);
-            Ok::<_, Infallible>(())
-        });
+        let length = usize::try_from(self.measure()).expect("it fits into memory");
+        let mut bytes = Vec::with_capacity(length);
+        for part in self.parts() {
+            bytes.extend_from_slice(&part);
+        }
         bytes.into()
     }
 
     /// How many bytes [`State::encode`] gives.
     pub fn measure(&self) -> u64 {
-        let mut length = 0;
-        let Ok(()) = self.write(&mut |part| {
-            length += part.len() as u64;
-            Ok::<_, Infallible>(())
-        });
-        length
+        (self.head().len() + self.machine.snapshot_len()) as u64
     }
 
-    /// Encodes in parts as they become ready.
-    pub fn write<E>(&self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    /// As [`State::encode`], in parts that are encoded when they are asked for.
+    pub fn parts(&self) -> impl Iterator<Item = Bytes> {
+        iter::once(self.head()).chain(self.machine.snapshot_parts())
+    }
+
+    /// All but the machine.
+    fn head(&self) -> Bytes {
         let mut writer = Writer::new();
         writer.raw(MAGIC);
         writer.byte(FORMAT_VERSION);
@@ -78,8 +78,7 @@ impl State {
         for member in self.members.values() {
             write_member(&mut writer, member);
         }
-        sink(writer.as_slice())?;
-        self.machine.write_snapshot(sink)
+        writer.finish()
     }
 
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {

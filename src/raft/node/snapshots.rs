@@ -45,18 +45,15 @@ impl SnapshotJob {
         self.state.encode()
     }
 
-    /// How many bytes it has. O(n), and holds none of it.
+    /// How many bytes it has. Cheap, however many there are.
     #[must_use]
     pub fn measure(&self) -> u64 {
         self.state.measure()
     }
 
-    /// Gives the snapshot in parts as they become ready. O(n), and holds only one of them.
-    ///
-    /// # Errors
-    /// Those of the sink; nothing more is given then.
-    pub fn write<E>(&self, sink: &mut impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        self.state.write(sink)
+    /// The snapshot in parts that are encoded when they are asked for: only one of them is in memory.
+    pub fn parts(&self) -> impl Iterator<Item = Bytes> {
+        self.state.parts()
     }
 
     /// Whether the node wants a snapshot of this length back once it is saved: to send it, or
