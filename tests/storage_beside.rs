@@ -80,6 +80,10 @@ fn write(storage: &mut Storage<Lent>, seen: &mut Acknowledged) -> Result<(), Sto
     storage.write(&Batch { hard_state: Some(hard_state), reset: None, entries: vec![entry] })?;
     storage.sync()?;
     seen.entries = index;
+    if let Some(maker) = storage.spare_maker() {
+        maker.make()?;
+        storage.adopt_spare();
+    }
     Ok(())
 }
 

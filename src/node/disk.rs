@@ -59,9 +59,9 @@ impl DiskTask {
     ) -> Self {
         let (work, works) = mpsc::unbounded_channel();
         let (dones, done) = mpsc::unbounded_channel();
-        let (saved, saves) = mpsc::unbounded_channel();
-        let saving = Saving { saved, saves, is_under_way: false };
-        let run = Run { storage: Some(storage), dones, metrics, probe, saving };
+        let (made, makes) = mpsc::unbounded_channel();
+        let beside = Beside { made, makes, under_way: 0, makes_spare: false };
+        let run = Run { storage: Some(storage), dones, metrics, probe, beside };
         let task = tokio::spawn(run.work(works));
         Self { work, done, task }
     }
@@ -74,14 +74,21 @@ struct Run<D> {
     dones: mpsc::UnboundedSender<Done>,
     metrics: Arc<Metrics>,
     probe: Option<Arc<dyn Probe>>,
-    saving: Saving,
+    beside: Beside,
 }
 
-/// The snapshot that is being saved beside the log.
-struct Saving {
-    saved: mpsc::UnboundedSender<Result<SavedSnapshot, String>>,
-    saves: mpsc::UnboundedReceiver<Result<SavedSnapshot, String>>,
-    is_under_way: bool,
+/// What is done beside the log, on other threads.
+struct Beside {
+    made: mpsc::UnboundedSender<Result<Made, String>>,
+    makes: mpsc::UnboundedReceiver<Result<Made, String>>,
+    under_way: usize,
+    makes_spare: bool,
+}
+
+/// What was made beside the log.
+enum Made {
+    Snapshot(SavedSnapshot),
+    Spare,
 }
 
 impl<D: SharedDisk + Send + 'static> Run<D> {
@@ -92,8 +99,8 @@ impl<D: SharedDisk + Send + 'static> Run<D> {
             if waiting.is_empty() {
                 tokio::select! {
                     biased;
-                    Some(saved) = self.saving.saves.recv() => {
-                        result = self.adopt(saved);
+                    Some(made) = self.beside.makes.recv() => {
+                        result = self.adopt(made);
                         continue;
                     }
                     work = works.recv() => match work {
@@ -102,8 +109,8 @@ impl<D: SharedDisk + Send + 'static> Run<D> {
                     }
                 }
             }
-            while let Ok(saved) = self.saving.saves.try_recv() {
-                result = result.and(self.adopt(saved));
+            while let Ok(made) = self.beside.makes.try_recv() {
+                result = result.and(self.adopt(made));
             }
             if let Some(probe) = &self.probe {
                 sleep(probe.disk_wait()).await;
@@ -116,9 +123,10 @@ impl<D: SharedDisk + Send + 'static> Run<D> {
         if let Err(why) = result {
             self.tell(Done::Failed(why));
         }
-        if self.saving.is_under_way {
+        while self.beside.under_way > 0 {
             // Nobody asks any more what comes of it.
-            self.saving.saves.recv().await;
+            self.beside.makes.recv().await;
+            self.beside.under_way -= 1;
         }
     }
 
@@ -129,6 +137,7 @@ impl<D: SharedDisk + Send + 'static> Run<D> {
                 let metrics = Arc::clone(&self.metrics);
                 self.on_disk(move |storage| write(storage, &persist, &metrics)).await?;
                 self.tell(Done::Persisted(number));
+                self.make_spare();
             }
             Work::Snapshot(job) => self.save(job),
             Work::Compact(index) => self.on_disk(move |storage| storage.compact(index)).await?,
@@ -154,24 +163,49 @@ impl<D: SharedDisk + Send + 'static> Run<D> {
 
     /// Begins to save a snapshot. The node asks for one at a time.
     fn save(&mut self, job: Box<SnapshotJob>) {
-        let storage = self.storage.as_ref().expect("it was given back");
-        let mut saver = storage.snapshot_saver();
-        let saved = self.saving.saved.clone();
-        self.saving.is_under_way = true;
+        let mut saver = self.storage().snapshot_saver();
+        self.make(move || save(&mut saver, &job).map(Made::Snapshot));
+    }
+
+    /// Begins to make a spare segment, if the log will need one soon.
+    fn make_spare(&mut self) {
+        if self.beside.makes_spare {
+            return;
+        }
+        if let Some(maker) = self.storage().spare_maker() {
+            self.beside.makes_spare = true;
+            self.make(move || maker.make().map(|()| Made::Spare));
+        }
+    }
+
+    /// Makes something on another thread.
+    fn make(&mut self, work: impl FnOnce() -> Result<Made, StorageError> + Send + 'static) {
+        let made = self.beside.made.clone();
+        self.beside.under_way += 1;
         tokio::spawn(async move {
-            let step = spawn_blocking(move || save(&mut saver, &job));
-            let result = step.await.map_err(|_| BROKEN_OFF.to_owned());
+            let result = spawn_blocking(work).await.map_err(|_| BROKEN_OFF.to_owned());
             // Without a receiver the node is gone.
-            let _ = saved.send(result.and_then(|result| result.map_err(|error| error.to_string())));
+            let _ = made.send(result.and_then(|result| result.map_err(|error| error.to_string())));
         });
     }
 
-    fn adopt(&mut self, saved: Result<SavedSnapshot, String>) -> Result<(), String> {
-        self.saving.is_under_way = false;
-        let saved = saved?;
-        self.storage.as_mut().expect("it was given back").adopt_snapshot(saved.meta);
-        self.tell(Done::SnapshotSaved(saved));
+    fn adopt(&mut self, made: Result<Made, String>) -> Result<(), String> {
+        self.beside.under_way -= 1;
+        match made? {
+            Made::Snapshot(saved) => {
+                self.storage().adopt_snapshot(saved.meta);
+                self.tell(Done::SnapshotSaved(saved));
+            }
+            Made::Spare => {
+                self.beside.makes_spare = false;
+                self.storage().adopt_spare();
+            }
+        }
         Ok(())
+    }
+
+    const fn storage(&mut self) -> &mut Storage<D> {
+        self.storage.as_mut().expect("it was given back")
     }
 
     /// Without a receiver the node has ended; what it gave is still done.

@@ -19,6 +19,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use super::batch::Position;
 use super::disk::Disk;
 use super::sector::FORMAT_VERSION;
+use super::wal::SPARE;
 use super::{Damage, StorageError};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::mutant::mutant;
@@ -33,8 +34,8 @@ pub(super) enum Kind {
 /// The name of the identity's file.
 pub(super) const IDENTITY: &str = "identity";
 
-/// The names under which blobs are written before they get their own.
-pub(super) const TEMPORARY: [&str; 3] = ["identity.new", "snapshot.new", BESIDE];
+/// The names under which files are written before they get their own.
+pub(super) const TEMPORARY: [&str; 4] = ["identity.new", "snapshot.new", BESIDE, SPARE];
 
 /// That of a snapshot which is saved beside the log.
 pub(super) const BESIDE: &str = "beside.new";

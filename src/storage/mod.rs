@@ -193,6 +193,35 @@ impl<D: Disk> Storage<D> {
         SnapshotSaver { disk: self.disk.beside() }
     }
 
+    /// What makes a spare segment while the log is being written, if one is wanted: zeros that are
+    /// durable before the log needs them. Without one the log makes its segments when it needs them.
+    pub fn spare_maker(&self) -> Option<SpareMaker<D>>
+    where
+        D: SharedDisk,
+    {
+        let bytes = self.wal.spare_wanted();
+        (bytes > 0).then(|| SpareMaker { disk: self.disk.beside(), bytes })
+    }
+
+    /// Makes a spare segment in place, if one is wanted.
+    ///
+    /// # Errors
+    /// If the disk fails or is full.
+    pub fn make_spare(&mut self) -> Result<(), StorageError> {
+        let bytes = self.wal.spare_wanted();
+        if bytes == 0 {
+            return Ok(());
+        }
+        self.attempt(|storage| wal::make_spare(&mut storage.disk, bytes))?;
+        self.adopt_spare();
+        Ok(())
+    }
+
+    /// A spare segment was made.
+    pub fn adopt_spare(&mut self) {
+        self.wal.adopt_spare();
+    }
+
     /// A snapshot was saved beside the log: it counts from now on.
     pub fn adopt_snapshot(&mut self, meta: SnapshotMeta) {
         if let Err(position) = self.snapshots.binary_search(&meta.index) {
@@ -270,6 +299,23 @@ impl<D: Disk> SnapshotSaver<D> {
         let name = blob::snapshot_name(meta.index);
         let (kind, temporary, at) = (blob::Kind::Snapshot, blob::BESIDE, meta.position());
         blob::Blob { kind, temporary, name: &name, at, length }.save(&mut self.disk, give)
+    }
+}
+
+/// Makes one spare segment. [`Storage::adopt_spare`] is told of it then.
+#[derive(Debug)]
+pub struct SpareMaker<D> {
+    disk: D,
+    bytes: u64,
+}
+
+impl<D: Disk> SpareMaker<D> {
+    /// Makes it, durably.
+    ///
+    /// # Errors
+    /// If the disk fails or is full.
+    pub fn make(mut self) -> Result<(), StorageError> {
+        wal::make_spare(&mut self.disk, self.bytes)
     }
 }
 

@@ -4,6 +4,8 @@
 //!    it is durable. One that is larger than a segment gets a segment of its own size.
 //! 2. A segment is zeroed and synced, and its name too, before the one before it is ended; that end
 //!    is synced before the new segment is used. So a batch never meets anything but zeros.
+//!    Its zeros may have been made durable long before, under another name: then only its head is
+//!    waited for.
 //! 3. The number of a batch exceeds every number that was ever seen in the folder.
 //! 4. A segment is removed when the log before the next one is covered by a snapshot, oldest first,
 //!    each removal synced: what is left has no holes.
@@ -42,6 +44,8 @@ pub(super) struct Wal {
     reset: Option<Position>,
     /// A batch was written and is not durable yet.
     has_unsynced: bool,
+    /// There is a file of zeros that can become the next segment.
+    has_spare: bool,
     /// Where batches are laid out.
     buffer: Vec<u8>,
 }
@@ -61,6 +65,7 @@ impl Wal {
             last: Position::default(),
             reset: None,
             has_unsynced: false,
+            has_spare: false,
             buffer: Vec::new(),
         };
         wal.make_segment(disk, 1, segment_sectors, 1)?;
@@ -109,6 +114,7 @@ impl Wal {
             last: found.log.last(),
             reset,
             has_unsynced: false,
+            has_spare: false,
             buffer: Vec::new(),
         })
     }
@@ -150,6 +156,20 @@ impl Wal {
         }
         self.has_unsynced = false;
         Ok(())
+    }
+
+    /// The bytes of a file of zeros that should be made, so that the next segment is there in time; 0 if
+    /// that one is far off.
+    pub const fn spare_wanted(&self) -> u64 {
+        if self.has_spare || self.place <= self.sectors / 2 {
+            return 0;
+        }
+        self.segment_sectors as u64 * SECTOR_BYTES as u64
+    }
+
+    /// The file of zeros is there, and durable.
+    pub const fn adopt_spare(&mut self) {
+        self.has_spare = true;
     }
 
     /// Removes the segments before which and in which everything lies at or before an index.
@@ -219,15 +239,28 @@ impl Wal {
         let head = Head { sectors, first_batch, before: self.last, hard_state: self.hard_state };
         let name = name_of(number);
         head.lay_out(&mut self.buffer, number);
-        disk.write(&name, 0, &self.buffer)?;
-        let rest = u64::from(sectors - HEAD_SECTORS) * SECTOR_BYTES as u64;
-        write_zeros(disk, &name, SECTOR_BYTES as u64, rest)?;
-        disk.sync(&name)?;
+        if self.has_spare && sectors == self.segment_sectors {
+            self.has_spare = false;
+            disk.write(SPARE, 0, &self.buffer)?;
+            disk.sync(SPARE)?;
+            disk.rename(SPARE, &name)?;
+        } else {
+            disk.write(&name, 0, &self.buffer)?;
+            let rest = u64::from(sectors - HEAD_SECTORS) * SECTOR_BYTES as u64;
+            write_zeros(disk, &name, SECTOR_BYTES as u64, rest)?;
+            disk.sync(&name)?;
+        }
         disk.sync_names()?;
         self.segments.push_back((number, self.last));
         (self.name, self.sectors, self.place) = (name, sectors, HEAD_SECTORS);
         Ok(())
     }
+}
+
+/// Makes a file of zeros that can become a segment. Its name need not be durable.
+pub(super) fn make_spare<D: Disk>(disk: &mut D, bytes: u64) -> Result<(), StorageError> {
+    write_zeros(disk, SPARE, 0, bytes)?;
+    Ok(disk.sync(SPARE)?)
 }
 
 /// Writes zeros, a bounded piece at a time.
@@ -255,5 +288,8 @@ fn sectors_of_segment(bytes: usize) -> u32 {
 
 const HEAD_SECTORS: u32 = 1;
 const END_SECTORS: u32 = 1;
+
+/// What a segment is called before it is one.
+pub(super) const SPARE: &str = "spare.new";
 
 static ZEROS: [u8; 1 << 18] = [0; 1 << 18];

@@ -82,6 +82,10 @@ impl World {
             let fault = host.driver.unsynced.as_ref().and_then(|unsynced| unsynced.fault);
             return self.storage_failed(index, &why, fault);
         }
+        if let Err(why) = storage.make_spare() {
+            let fault = host.driver.unsynced.as_ref().and_then(|unsynced| unsynced.fault);
+            return self.storage_failed(index, &why, fault);
+        }
         host.driver.is_busy = false;
         let Some(Unsynced { number, batch, .. }) = host.driver.unsynced.take() else {
             return Ok(());
