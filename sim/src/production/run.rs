@@ -302,14 +302,12 @@ impl Run {
         let end = now() + SETTLE_TIME;
         loop {
             self.slot().await?;
-            let whole = self.whole().await;
-            if let Some(status) = whole.filter(|whole| whole.are_equal).map(|whole| whole.leader) {
-                let (applied, digest, revision) =
-                    (status.raft.applied, status.digest, status.revision);
-                let mut stage = self.shared.lock();
-                stage.record.note(None, format_args!("all hold {digest} at {applied}"));
-                drop(stage);
-                return self.expect_seen(revision).await;
+            let whole = self.whole().await.filter(|whole| whole.are_equal);
+            if let Some(leader) = whole.map(|whole| whole.leader) {
+                let (applied, digest) = (leader.raft.applied, leader.digest);
+                let what = format_args!("all hold {digest} at {applied}");
+                self.shared.lock().record.note(None, what);
+                return self.expect_seen(leader.revision).await;
             }
             if now() > end {
                 return Err(CONVERGED_AFTER_HEALING.broken(self.overview().await.join("\n")));
