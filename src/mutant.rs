@@ -4,7 +4,8 @@
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
 //! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `storage_mutants`
-//! and `raft_mutants` there to those in the lists of these names.
+//! and `raft_mutants` there to those in the lists of these names. Those in `NODE` are for
+//! `cargo madsim --mutants`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -17,7 +18,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, CHECK, FOUNDING, KV, RAFT, STORAGE, set};
+pub use switch::{ACCESS, ALL, CHECK, FOUNDING, KV, NODE, RAFT, STORAGE, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -111,6 +112,21 @@ mod switch {
         "second pledge is taken",
     ];
 
+    /// The mutants of what stands between a node and its clients, and of who becomes a member. They show
+    /// on the network only.
+    pub const NODE: &[&str] = &[
+        "answer is taken for another request",
+        "connected client keeps no deadline",
+        "learner's predecessor stays a voter",
+        "member that has moved is not put right",
+        "resolving takes a new number",
+        "second attempt denies the first",
+        "served read without ReadIndex",
+        "watch goes on from now",
+        "watch goes on one revision late",
+        "watch tells only the newest change",
+    ];
+
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[
         "batch number is reused",
@@ -147,7 +163,7 @@ mod switch {
         "zones may overlap",
     ];
 
-    const LISTS: [&[&str]; 7] = [ALL, ACCESS, KV, CHECK, FOUNDING, RAFT, STORAGE];
+    const LISTS: [&[&str]; 8] = [ALL, ACCESS, KV, CHECK, FOUNDING, NODE, RAFT, STORAGE];
 
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::options::NodeOptions;
+use crate::mutant::mutant;
 use crate::raft::{Member, MemberChange, Node, Now, RaftId, Role, Status};
 
 /// What is wanted of the membership.
@@ -118,7 +119,8 @@ impl Reconciler {
         let predecessor = status.voters.iter().find(has_its_name);
         let has_room = predecessor.is_some() || status.voters.len() < self.voters_max;
         let promote = (*wants_vote && has_room).then_some(MemberChange::Promote(member.id));
-        let remove = predecessor.map(|id| MemberChange::Remove(*id));
+        let is_kept = mutant!("learner's predecessor stays a voter");
+        let remove = predecessor.filter(|_| !is_kept).map(|id| MemberChange::Remove(*id));
         promote.map(|promote| [promote].into_iter().chain(remove).collect())
     }
 
@@ -145,7 +147,8 @@ impl Reconciler {
 /// The change that puts the log right about a member, if it knows it otherwise.
 fn moved(member: &Member, node: &Node) -> Option<Vec<MemberChange>> {
     let known = node.members().get(&member.id)?;
-    (known != member).then(|| vec![MemberChange::Move(member.clone())])
+    let is_wrong = known != member && !mutant!("member that has moved is not put right");
+    is_wrong.then(|| vec![MemberChange::Move(member.clone())])
 }
 
 fn address_of(node: &Node, id: RaftId) -> Option<String> {

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::access::{self, Access};
 use crate::error::{Error, ErrorKind, Outcome, Result};
 use crate::kv::{Action, Command, Reason, Refusal, Reply, SessionStamp};
+use crate::mutant::mutant;
 use crate::node::left;
 use crate::raft::{ClientSession, Failure};
 
@@ -101,6 +102,11 @@ impl Session {
                 known.and_then(|(stamp, action)| Some((state.numbers.restamp(*stamp)?, action)));
             let (stamp, action) = restamped.ok_or_else(|| forgotten(operation))?;
             (stamp, action.clone())
+        };
+        let stamp = if mutant!("resolving takes a new number") {
+            self.begin()?.unwrap_or(stamp)
+        } else {
+            stamp
         };
         let command = Command { session: Some(stamp), action: action.clone() };
         // Whatever becomes of this attempt, the number is held until the outcome is known.

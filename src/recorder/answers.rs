@@ -8,7 +8,7 @@ use crate::clock::UnixMillis;
 use crate::entry::{Entry, Operation, OperationResult, Page};
 use crate::error::ErrorKind;
 use crate::keyspace::Keyspace;
-use crate::kv::{self, KeyRef, Reason, Record, Reply, StateMachine, Written};
+use crate::kv::{self, KeyRef, MachinePage, Reason, Record, Reply, StateMachine, Written};
 
 /// What a read sees in a machine, now.
 ///
@@ -18,30 +18,36 @@ use crate::kv::{self, KeyRef, Reason, Record, Reply, StateMachine, Written};
 pub fn read(machine: &StateMachine, keyspace: &Keyspace, request: &Request) -> Outcome {
     let find = |key| machine.get(KeyRef::new(keyspace, key), UnixMillis(0));
     match request {
-        Request::Get(key) | Request::Entry(key) => match find(key) {
-            Some(record) => Outcome::Ok(Answer::entry(observe(record))),
-            None => failed(ErrorKind::NotFound),
-        },
+        Request::Get(key) | Request::Entry(key) => found(find(key)),
         Request::Has(key) => Outcome::Ok(Answer::Present(find(key).is_some())),
-        Request::List(query) => {
-            let page = machine.list(keyspace.as_str(), query, UnixMillis(0));
-            let items: Vec<Entry> = page
-                .items
-                .iter()
-                .map(|(key, record)| Entry {
-                    key: key.to_key(),
-                    value: record.value.decode(),
-                    version: record.version,
-                    expires_at: record.deadline,
-                })
-                .collect();
-            let cursor = items.last().map_or_else(String::new, |item| item.key.to_string());
-            Outcome::Ok(Answer::page(Page { items, cursor, has_more: page.has_more }))
-        }
+        Request::List(query) => listed(&machine.list(keyspace.as_str(), query, UnixMillis(0))),
         Request::Put(_) | Request::Delete(_) | Request::Transact(_) => {
             unreachable!("writes are not read")
         }
     }
+}
+
+/// What a read tells of the record of a key.
+#[must_use]
+pub fn found(record: Option<&Arc<Record>>) -> Outcome {
+    match record {
+        Some(record) => Outcome::Ok(Answer::entry(observe(record))),
+        None => failed(ErrorKind::NotFound),
+    }
+}
+
+/// What a listing tells.
+#[must_use]
+pub fn listed(page: &MachinePage) -> Outcome {
+    let entry = |(key, record): &(kv::QualifiedKey, Arc<Record>)| Entry {
+        key: key.to_key(),
+        value: record.value.decode(),
+        version: record.version,
+        expires_at: record.deadline,
+    };
+    let items: Vec<Entry> = page.items.iter().map(entry).collect();
+    let cursor = items.last().map_or_else(String::new, |item| item.key.to_string());
+    Outcome::Ok(Answer::page(Page { items, cursor, has_more: page.has_more }))
 }
 
 /// Where a read happened that looked at a machine which has applied an index.

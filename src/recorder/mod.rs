@@ -8,10 +8,15 @@
 //! do: the simulators and `plimsoll demo` record so. Of clients that nobody records, one that is made
 //! [`Recorder::with_others`] takes what they changed from the log, as calls of an unknown outcome.
 //!
+//! Whoever has its writes numbered by somebody else may learn an identity only after it was executed:
+//! what was executed under an identity that no call has yet is kept until one has it.
+//!
 //! It judges nothing: that is [`crate::check`], which shares no code with it.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod answers;
+
+use std::collections::BTreeMap;
 
 use crate::check::history::{
     Call, CommandId, Delivery, History, Label, Outcome, Request, Upkeep, Work,
@@ -29,6 +34,8 @@ pub struct Recorder {
     /// Grows with everything that is recorded: no two moments are the same.
     moment: u64,
     sessions: Vec<Session>,
+    /// What was executed under identities that no call has yet.
+    unclaimed: BTreeMap<(SessionId, u64), Vec<Executed>>,
     /// Of the machine that applied last.
     epoch: u64,
     takes_others: bool,
@@ -38,13 +45,20 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Session {
     id: SessionId,
-    calls: Vec<Sent>,
+    calls: BTreeMap<u64, Sent>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     call: u32,
     is_executed: bool,
+}
+
+/// One execution of a command.
+#[derive(Clone, Copy, Debug)]
+struct Executed {
+    label: Label,
+    has_changed: bool,
 }
 
 /// What became of a command that was applied.
@@ -87,18 +101,22 @@ impl Recorder {
         position
     }
 
-    /// A write is sent under an identity: the next one of its session, or one that was sent before.
+    /// A write is sent under an identity, or was.
     pub fn stamp(&mut self, call: u32, stamp: SessionStamp) {
         let session = match self.sessions.iter_mut().find(|s| s.id == stamp.session) {
             Some(session) => session,
             None => {
-                self.sessions.push(Session { id: stamp.session, calls: Vec::new() });
+                self.sessions.push(Session { id: stamp.session, calls: BTreeMap::new() });
                 self.sessions.last_mut().expect("just pushed")
             }
         };
-        debug_assert_eq!(session.calls.len() as u64, stamp.seq, "numbers have no gaps");
-        session.calls.push(Sent { call, is_executed: false });
+        let before = session.calls.insert(stamp.seq, Sent { call, is_executed: false });
+        debug_assert!(before.is_none(), "a number is one call's");
         self.history.calls[call as usize].command = Some(Box::new(command_id(stamp)));
+        let earlier = self.unclaimed.remove(&(stamp.session, stamp.seq));
+        for executed in earlier.into_iter().flatten() {
+            self.executed(stamp, executed);
+        }
     }
 
     /// A call ends.
@@ -123,14 +141,30 @@ impl Recorder {
         if is_refused_unexecuted(&applied.outcome.reply) {
             return Execution::Other;
         }
-        let Some(sent) = self.sent(stamp) else {
-            if self.takes_others && applied.outcome.change.is_some() {
-                self.take_other(&applied.command.action, stamp, label);
+        let has_changed = applied.outcome.change.is_some();
+        if self.sent(stamp).is_none() {
+            if self.takes_others {
+                if has_changed {
+                    self.take_other(&applied.command.action, stamp, label);
+                }
+            } else {
+                let executed = Executed { label, has_changed };
+                self.unclaimed.entry((stamp.session, stamp.seq)).or_default().push(executed);
             }
             return Execution::Other;
-        };
+        }
+        self.executed(stamp, Executed { label, has_changed })
+    }
+
+    /// A command was executed whose call is known.
+    fn executed(
+        &mut self,
+        stamp: SessionStamp,
+        Executed { label, has_changed }: Executed,
+    ) -> Execution {
+        let sent = self.sent(stamp).expect("its call is known");
         if sent.is_executed {
-            if applied.outcome.change.is_some() {
+            if has_changed {
                 let work = Work::Execute(command_id(stamp));
                 self.history.upkeep.push(Upkeep { label, work });
             }
@@ -169,7 +203,7 @@ impl Recorder {
 
     fn sent(&mut self, stamp: SessionStamp) -> Option<&mut Sent> {
         let session = self.sessions.iter_mut().find(|session| session.id == stamp.session)?;
-        session.calls.get_mut(usize::try_from(stamp.seq).ok()?)
+        session.calls.get_mut(&stamp.seq)
     }
 
     const fn tick(&mut self) -> u64 {
@@ -315,6 +349,24 @@ mod tests {
     fn what_others_wrote_is_taken_from_the_log() {
         let history = run_with(Recorder::with_others());
         assert_eq!(history.calls.len(), 5);
+        let Verdict::Linearizable(_) = judge(&history) else { panic!("{:?}", judge(&history)) };
+    }
+
+    #[test]
+    fn an_identity_may_be_learned_after_it_was_executed() {
+        let recorder = Recorder::default();
+        let mut run = Run { machine: StateMachine::new(EPOCH), index: 0, recorder };
+        let session = run.open_session();
+        let request = Request::put(key(), Value::from("mine"), PutOptions::default());
+        let call = run.recorder.call(1, 0, &keyspace(), request.clone());
+        let reply = run.put(session, 0, "mine");
+        run.put(session, 0, "mine");
+        run.recorder.stamp(call, SessionStamp { session, seq: 0, low: 0 });
+        let outcome = answers::written(&request, &reply).expect("it has a session");
+        run.recorder.end(call, outcome, None);
+        run.read();
+        let history = run.recorder.history;
+        assert_eq!(history.calls[0].label.map(|label| label.index), Some(2), "its first execution");
         let Verdict::Linearizable(_) = judge(&history) else { panic!("{:?}", judge(&history)) };
     }
 

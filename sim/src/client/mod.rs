@@ -10,6 +10,8 @@
 //! at without trusting any index.
 
 mod operation;
+#[cfg(madsim)]
+pub(crate) mod outside;
 pub mod table;
 mod watch;
 
@@ -29,7 +31,7 @@ use crate::invariants::{LINEARIZABLE, Violation};
 use crate::rng::Rng;
 use crate::scenario::Plan;
 use crate::world::{Context, Summary, Workload};
-use operation::{Draw, Keys, Known};
+use operation::{Draw, Drawn, Keys, Known};
 use table::{Cell, Ending, Method, Variant};
 use watch::Watch;
 
@@ -46,6 +48,10 @@ pub struct Clients {
     tokens: u32,
     watches: Vec<Watch>,
     watch_ids: u64,
+    /// Clients that draw and write down here, but call from elsewhere, as bits.
+    outside: u64,
+    /// How many of their calls are under way.
+    outside_pending: usize,
     definite: u64,
     is_healed: bool,
 }
@@ -122,6 +128,8 @@ impl Clients {
             pending: BTreeMap::new(),
             delayed: BTreeMap::new(),
             tokens: FIRST_DELAYED,
+            outside: 0,
+            outside_pending: 0,
             definite: 0,
             is_healed: false,
         }
@@ -157,22 +165,34 @@ impl Clients {
             return;
         }
         let mut rng = context.choices.natural(subject);
+        let drawn = self.draw(index, context.plan, &mut rng);
+        let home = self.clients[usize::from(index)].home;
+        let node = if rng.chance(700_000) { home } else { any_node(&mut rng, context) };
+        let attempt = self.record(index, node, drawn);
+        self.attempt(attempt, node, context);
+    }
+
+    /// Draws an operation of a client.
+    fn draw(&self, index: u8, plan: &Plan, rng: &mut Rng) -> Drawn {
+        let client = &self.clients[usize::from(index)];
         let goes_on = rng.chance(500_000);
         let cursor = if goes_on { client.cursors[0].as_str() } else { "" };
-        let drawn = Draw {
-            plan: context.plan,
+        Draw {
+            plan,
             keys: &self.keys,
             known: &client.known,
             cursor,
             unique: i64::from(client.operations) * 16 + i64::from(index),
         }
-        .operation(&mut rng);
-        let node = if rng.chance(700_000) { client.home } else { any_node(&mut rng, context) };
+        .operation(rng)
+    }
+
+    /// Writes down that an operation is called.
+    fn record(&mut self, index: u8, node: u8, drawn: Drawn) -> Attempt {
         let keyspace = &self.keys.keyspaces[drawn.keyspace];
-        let call = self.recorder.call(index, node, keyspace, drawn.request);
-        let attempt = Attempt {
+        Attempt {
             client: index,
-            call,
+            call: self.recorder.call(index, node, keyspace, drawn.request),
             method: drawn.method,
             variant: drawn.variant,
             keyspace: drawn.keyspace,
@@ -180,8 +200,7 @@ impl Clients {
             stamp: None,
             sent: 0,
             is_unknown: false,
-        };
-        self.attempt(attempt, node, context);
+        }
     }
 
     /// Sends an operation, if need be once a session is open.
@@ -510,7 +529,9 @@ impl Workload for Clients {
         for (index, client) in (0_u8..).zip(&mut self.clients) {
             client.home = (u64::from(index) % nodes) as u8;
             let at_us = FIRST_BURST_US + u64::from(index) * 37_000;
-            context.wake_at(at_us, u32::from(index));
+            if self.outside & (1 << index) == 0 {
+                context.wake_at(at_us, u32::from(index));
+            }
         }
     }
 
@@ -598,14 +619,17 @@ impl Workload for Clients {
 
     fn heal(&mut self, context: &mut Context<'_>) {
         self.is_healed = true;
-        for client in 0..u32::try_from(self.clients.len()).expect("few clients") {
+        let outside = self.outside;
+        let is_here = |client: &u32| outside & (1 << client) == 0;
+        let clients = 0..u32::try_from(self.clients.len()).expect("few clients");
+        for client in clients.filter(is_here) {
             context.wake_at(context.now_us + BURST_AFTER_HEALING_US, client);
         }
     }
 
     fn pending(&self) -> usize {
         let queued: usize = self.clients.iter().map(|client| client.queued.len()).sum();
-        self.pending.len() + self.delayed.len() + queued
+        self.pending.len() + self.delayed.len() + queued + self.outside_pending
     }
 
     fn recover(&mut self, applied: &[raft::Applied], label: Label, context: &mut Context<'_>) {

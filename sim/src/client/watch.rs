@@ -42,6 +42,13 @@ impl Watch {
         Self { id, client, node: 0, keyspace, prefix, last: None, state: State::Ended }
     }
 
+    /// What it watches, for one who does so from elsewhere.
+    #[cfg(madsim)]
+    pub fn taken(&self) -> super::outside::Watched {
+        let (keyspace, prefix) = (self.keyspace.clone(), self.prefix.clone());
+        super::outside::Watched { id: self.id, client: self.client, keyspace, prefix, last: None }
+    }
+
     pub fn is_ended(&self) -> bool {
         self.state == State::Ended
     }

@@ -46,6 +46,9 @@ struct Args {
     /// With this deliberate bug.
     #[arg(long)]
     mutant: Option<String>,
+    /// How many seeds it takes to find each deliberate bug of what only runs here; as many are tried.
+    #[arg(long, conflicts_with_all = ["mutant", "seed"])]
+    mutants: bool,
 }
 
 /// Sums over all runs.
@@ -65,10 +68,13 @@ struct Totals {
 #[must_use]
 pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
     let args = Args::parse_from(arguments);
-    if args.mutant.is_some() && !cfg!(feature = "mutants") {
+    if (args.mutant.is_some() || args.mutants) && !cfg!(feature = "mutants") {
         return run_again("target/madsim-mutants", &["--config", "sim/madsim.toml"]);
     }
     runner::quiet_panics();
+    if args.mutants {
+        return if table(&args) { ExitCode::SUCCESS } else { ExitCode::from(1) };
+    }
     let start = Instant::now();
     let totals = run_seeds(&args);
     if finish(&totals, start.elapsed()) { ExitCode::SUCCESS } else { ExitCode::from(1) }
@@ -101,6 +107,37 @@ fn run_seeds(args: &Args) -> Totals {
         }
     });
     totals.into_inner().expect("nobody panics with it")
+}
+
+/// Tries every deliberate bug of the node; answers whether all were caught.
+fn table(args: &Args) -> bool {
+    let mut are_caught = true;
+    println!("| mutant | seeds to catch | broken promise |\n|---|---|---|");
+    for name in mutants() {
+        let args = Args { mutant: Some((*name).to_owned()), ..args.clone() };
+        let caught = (0..args.seeds).find_map(|n| {
+            let result = run_once(&args, args.start + n, args.trace).result;
+            result.err().map(|violation| (n + 1, violation.name))
+        });
+        match caught {
+            Some((seeds, promise)) => println!("| {name} | {seeds} | {promise} |"),
+            None => {
+                println!("| {name} | not within {} | |", args.seeds);
+                are_caught = false;
+            }
+        }
+    }
+    are_caught
+}
+
+#[cfg(feature = "mutants")]
+const fn mutants() -> &'static [&'static str] {
+    plimsoll::mutant::NODE
+}
+
+#[cfg(not(feature = "mutants"))]
+const fn mutants() -> &'static [&'static str] {
+    &[]
 }
 
 /// Runs a seed, and if it is well once more: the second run must be the same.

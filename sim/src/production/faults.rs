@@ -42,15 +42,21 @@ kinds! {
     SyncError = "sync-error", 4_000;
     /// A host loses its disk, and a node with an empty one takes its place.
     LostDisk = "lost-disk", 2_500;
+    /// A host with an empty disk joins.
+    Join = "join", 8_000;
+    /// A member is removed for good; there are three at least afterwards.
+    Remove = "remove", 10_000;
+    /// A host ends, and starts again at another address.
+    Move = "move", 8_000;
     /// A disk is slow for a while.
     SlowDisk = "slow-disk", 8_000;
     /// A process does nothing for a while; time goes on.
     Pause = "pause", 8_000;
-    /// Two groups of hosts do not hear each other for a while.
+    /// Two groups of hosts and clients do not hear each other for a while.
     Partition = "partition", 8_000;
     /// One group does not hear the other, which hears it.
     OneWay = "one-way", 6_000;
-    /// The network of a host is clogged: inwards, outwards or both.
+    /// The network of a host or a client is clogged: inwards, outwards or both.
     Clog = "clog", 8_000;
     /// Connections are cut.
     Cut = "cut", 12_000;

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::disk::HostDisk;
 use super::stage::{Shared, Stage, now_us, spawn_at};
-use super::wires::{ip_of, listen_address, public_address};
+use super::wires::{clients_listen_address, ip_of, listen_address, public_address};
 use crate::invariants::{NODE_LIVES, does_not_open};
 use crate::rng::Rng;
 use crate::scenario::Plan;
@@ -41,9 +41,32 @@ pub(super) struct Host {
     pub has_disk_fault: bool,
     /// How many nodes have lived here.
     pub lives: u64,
+    /// How often it has moved to another address.
+    pub moves: u16,
+    pub part: Part,
     clock: Arc<HostClock>,
     slow_us: Arc<AtomicU64>,
     closing: Option<oneshot::Sender<()>>,
+}
+
+/// What part a host has in the cluster, or is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// It founds the cluster.
+    Founder,
+    /// It joined later.
+    Joiner,
+    /// It is being removed.
+    Leaving,
+    /// It has none.
+    Spare,
+}
+
+impl Part {
+    /// Whether it is to be a voter.
+    pub fn is_wanted(self) -> bool {
+        matches!(self, Self::Founder | Self::Joiner)
+    }
 }
 
 /// How far a life has come.
@@ -61,7 +84,7 @@ pub(super) enum State {
 
 impl Host {
     /// A host with an empty disk, and no process yet.
-    pub fn new(place: u8, offset_ms: i64) -> Self {
+    pub fn new(place: u8, part: Part, offset_ms: i64) -> Self {
         let ip = ip_of(place);
         let process = Handle::current().create_node().name(format!("n{place}")).ip(ip).build();
         Self {
@@ -75,10 +98,22 @@ impl Host {
             resumed_us: 0,
             has_disk_fault: false,
             lives: 0,
+            moves: 0,
+            part,
             clock: Arc::new(HostClock { offset_ms: AtomicI64::new(offset_ms) }),
             slow_us: Arc::default(),
             closing: None,
         }
+    }
+
+    /// Where members reach it.
+    pub fn address(&self) -> String {
+        public_address(self.place, self.moves).to_string()
+    }
+
+    /// Its name, whichever node has lived here.
+    pub fn name(&self) -> String {
+        format!("n{}", self.place)
     }
 
     /// Whether there is a node that works.
@@ -104,23 +139,30 @@ impl Host {
         }
     }
 
-    fn options(&self, plan: &Plan, probe: Arc<Eye>) -> NodeOptions {
+    fn options(&self, plan: &Plan, join: Vec<String>, probe: Arc<Eye>) -> NodeOptions {
         let network = NetworkOptions {
-            secret: Secret::from_bytes([7; 32]),
+            secret: secret(),
             listen: listen_address(self.place).to_string(),
-            listen_clients: None,
-            advertise: public_address(self.place),
-            join: (0..plan.nodes).map(|place| public_address(place as u8)).collect(),
+            listen_clients: Some(clients_listen_address(self.place).to_string()),
+            advertise: self.address(),
+            join,
         };
         NodeOptions {
             network: Some(network),
             bootstrap_expect: usize::try_from(plan.nodes).expect("few nodes"),
+            may_found: self.part == Part::Founder,
+            voters_max: usize::try_from(plan.nodes + plan.spares).expect("few nodes"),
             raft: plan.options(),
             storage: plan.storage_options(),
             probe: Some(probe),
-            ..NodeOptions::alone(format!("n{}", self.place), self.clock.clone())
+            ..NodeOptions::alone(self.name(), self.clock.clone())
         }
     }
+}
+
+/// The secret of the cluster.
+pub(super) fn secret() -> Secret {
+    Secret::from_bytes([7; 32])
 }
 
 impl Shared {
@@ -128,8 +170,10 @@ impl Shared {
     pub fn start(&self, place: u8) {
         let mut stage = self.lock();
         let Stage { hosts, plan, record, .. } = &mut *stage;
+        let is_in = |host: &&Host| host.part.is_wanted();
+        let join = hosts.iter().filter(is_in).map(Host::address).collect();
         let host = &mut hosts[usize::from(place)];
-        if host.state != State::Down {
+        if host.state != State::Down || host.part == Part::Spare {
             return;
         }
         host.lives += 1;
@@ -148,7 +192,7 @@ impl Shared {
             seed: rng.next(),
             batches: AtomicU64::new(0),
         };
-        let options = host.options(plan, Arc::new(probe));
+        let options = host.options(plan, join, Arc::new(probe));
         let (closing, closed) = oneshot::channel();
         host.closing = Some(closing);
         host.state = State::Up;

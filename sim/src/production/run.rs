@@ -2,22 +2,29 @@
 //!
 //! The run's own task takes one slot of time after the other: it looks who leads, ends the faults that
 //! are over, draws new ones, and starts what is down. In the end everything is healed; then there must
-//! be a leader, everything that was pending must be resolved, all nodes must hold the same, and the
-//! history must be linearizable.
+//! be a leader, everything that was pending must be resolved, the members must be those that are wanted
+//! and hold the same, watches must have seen it all, and the history must be linearizable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use madsim::Config;
 use madsim::runtime::{Handle, Runtime};
+use madsim::task::NodeId;
 use madsim::time::{sleep, timeout};
+use plimsoll::entry::Version;
 use plimsoll::node::{MemberStatus, NodeStatus, Phase};
 use plimsoll::raft::Role;
 
+use super::callers::is_behind;
 use super::faults::{Kind, Swarm};
-use super::hosts::{Host, State};
-use super::stage::{Shared, now, now_us};
-use super::wires::{RELAY, Wires};
+use super::hosts::{Host, Part, State};
+use super::stage::{Shared, now, now_us, spawn_at};
+use super::wires::{
+    Link, OPERATOR, RELAY, Wires, clients_address, clients_listen_address, ip_of, listen_address,
+    public_address,
+};
 use crate::faults::Rates;
 use crate::invariants::{
     CONVERGED_AFTER_HEALING, LEADER_AFTER_HEALING, RESOLVED_AFTER_HEALING, Violation,
@@ -27,6 +34,7 @@ use crate::scenario::{Plan, Scenario};
 use crate::world::{Summary, Workload};
 
 mod inject;
+mod members;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -57,7 +65,17 @@ impl Report {
 }
 
 /// Runs a seed in this thread, which must be a fresh one.
+///
+/// The channels are those of the true tokio: which of those who wait for a `watch` is woken first is
+/// random in them. Around the simulated runtime there is one of theirs, for its seed alone.
 pub(super) fn run(seed: u64, is_printed: bool) -> Report {
+    let random = channels::runtime::RngSeed::from_bytes(&seed.to_le_bytes());
+    let around = channels::runtime::Builder::new_current_thread().rng_seed(random).build();
+    let inside = async { simulate(seed, is_printed) };
+    around.expect("it needs nothing").block_on(channels::task::unconstrained(inside))
+}
+
+fn simulate(seed: u64, is_printed: bool) -> Report {
     let start = Instant::now();
     let plan = plan_of(seed);
     let mut config = Config::default();
@@ -80,10 +98,18 @@ fn plan_of(seed: u64) -> Plan {
     let mut plan = scenario.plan(seed, None);
     let mut rng = Rng::of(seed, PLAN);
     plan.nodes = rng.pick(&[3, 3, 3, 5]);
-    plan.spares = 0;
+    plan.spares = rng.pick(&[0, 1, 1, 2]);
     // Less at once than where no connection costs anything.
     plan.burst_max = 6;
     plan
+}
+
+/// The clients that use the shipped client: in one seed of four none, in one all, else some.
+fn callers_of(plan: &Plan, seed: u64) -> Vec<u8> {
+    let mut rng = Rng::of(seed, CALLERS);
+    let percent = rng.pick(&[0, 50, 50, 100]);
+    let clients = 0..u8::try_from(plan.clients).expect("few clients");
+    clients.filter(|_| rng.below(100) < percent).collect()
 }
 
 /// A run.
@@ -95,8 +121,10 @@ struct Run {
     /// What ends, or begins again, and when.
     later: BTreeMap<(u64, u64), Later>,
     laters: u64,
-    /// Directed links that are held, once for each partition.
-    held: Vec<u64>,
+    /// Links that are held, once for each partition.
+    held: BTreeMap<u64, BTreeSet<Link>>,
+    relay_at: NodeId,
+    operator_at: NodeId,
     /// The host whose clock may be off.
     clock_at: u8,
 }
@@ -108,39 +136,54 @@ enum Later {
     Kill(u8, u64),
     Resume(u8),
     Release(u64),
-    Unclog(u8),
+    Unclog(NodeId),
+    Retire(u8),
     Quicken(u8),
 }
 
 impl Run {
     fn new(plan: Plan, seed: u64, is_printed: bool) -> Self {
         let mut rng = Rng::of(seed, FAULTS);
-        let places = u8::try_from(plan.nodes).expect("few nodes");
+        let founders = u8::try_from(plan.nodes).expect("few nodes");
+        let places = u8::try_from(plan.nodes + plan.spares).expect("few nodes");
         let half_ms = i64::try_from(plan.clock_bound_ms / 2).expect("a small bound");
         let offset =
             |rng: &mut Rng| i64::try_from(rng.below(1_000)).expect("small") * half_ms / 1_000;
-        let hosts = (0..places).map(|place| Host::new(place, offset(&mut rng))).collect();
-        let clients_at = Handle::current().create_node().name("clients").build().id();
-        let relay = Handle::current().create_node().name("relay").ip(RELAY).build();
-        let wires = Wires::default();
-        for place in 0..places {
-            drop(relay.spawn(wires.clone().relay(place)));
-        }
+        let part = |place| if place < founders { Part::Founder } else { Part::Spare };
+        let host = |place| Host::new(place, part(place), offset(&mut rng));
+        let hosts = (0..places).map(host).collect();
+        let handle = Handle::current();
+        let clients_at = handle.create_node().name("clients").build().id();
+        let relay_at = handle.create_node().name("relay").ip(RELAY).build().id();
+        let operator_at = handle.create_node().name("operator").ip(ip_of(OPERATOR)).build().id();
         let clock_at = u8::try_from(rng.below(u64::from(places))).expect("few nodes");
-        Self {
+        let callers = callers_of(&plan, seed);
+        let run = Self {
             shared: Shared::new(plan, hosts, clients_at, is_printed),
-            wires,
+            wires: Wires::default(),
             swarm: Swarm::drawn(&mut rng),
             rng,
             later: BTreeMap::new(),
             laters: 0,
-            held: Vec::new(),
+            held: BTreeMap::new(),
+            relay_at,
+            operator_at,
             clock_at,
+        };
+        for place in 0..places {
+            run.relay(place, public_address(place, 0), listen_address(place));
+            run.relay(place, clients_address(place), clients_listen_address(place));
         }
+        run.shared.let_out(&callers);
+        run
+    }
+
+    fn relay(&self, place: u8, at: SocketAddr, listens: SocketAddr) {
+        spawn_at(self.relay_at, self.wires.clone().relay(place, at, listens));
     }
 
     async fn play(&mut self) -> Result<Summary, Violation> {
-        for place in self.places() {
+        for place in self.wanted() {
             self.later(u64::from(place) * 7, Later::Start(place));
         }
         self.shared.tell(|clients, context| clients.start(context));
@@ -161,6 +204,7 @@ impl Run {
         sleep(SLOT).await;
         self.shared.lock().check()?;
         self.bury();
+        self.take_away();
         while let Some(entry) = self.later.first_entry()
             && entry.key().0 <= now_us()
         {
@@ -224,11 +268,11 @@ impl Run {
         Ok(())
     }
 
-    /// The leader that all nodes follow.
+    /// The leader that all wanted nodes follow.
     async fn leader_of_all(&self) -> Option<MemberStatus> {
         let mut leader = None;
-        let mut followed = std::collections::BTreeSet::new();
-        for place in self.places() {
+        let mut followed = BTreeSet::new();
+        for place in self.wanted() {
             let status = self.status(place).await?;
             followed.insert(status.raft.leader?);
             if status.raft.role == Role::Leader {
@@ -253,26 +297,41 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until all nodes are voters and hold the same at the same index.
+    /// Waits until the members are those that are wanted, and hold the same at the same index.
     async fn expect_equal(&mut self) -> Result<(), Violation> {
         let end = now() + SETTLE_TIME;
         loop {
             self.slot().await?;
-            let mut seen = Vec::new();
-            for place in self.places() {
-                let status = self.status(place).await;
-                seen.extend(status.map(|it| (it.raft.applied, it.digest, it.raft.voters)));
-            }
-            let count = self.places().count();
-            let is_whole = seen.first().is_some_and(|(.., voters)| voters.len() == count);
-            if seen.len() == count && is_whole && seen.iter().all(|it| *it == seen[0]) {
-                let (applied, digest, _) = &seen[0];
-                let mut stage = self.shared.lock();
-                stage.record.note(None, format_args!("all hold {digest} at {applied}"));
-                return Ok(());
+            let whole = self.whole().await.filter(|whole| whole.are_equal);
+            if let Some(leader) = whole.map(|whole| whole.leader) {
+                let (applied, digest) = (leader.raft.applied, leader.digest);
+                let what = format_args!("all hold {digest} at {applied}");
+                self.shared.lock().record.note(None, what);
+                return self.expect_seen(leader.revision).await;
             }
             if now() > end {
                 return Err(CONVERGED_AFTER_HEALING.broken(self.overview().await.join("\n")));
+            }
+        }
+    }
+
+    /// Waits until all watches of clients elsewhere have seen a revision.
+    async fn expect_seen(&mut self, revision: u64) -> Result<(), Violation> {
+        let end = now() + SEEN_TIME;
+        loop {
+            self.slot().await?;
+            let has_seen = |seen: &Option<Version>| matches!(seen, Some(Version::Numbered { revision: seen, .. }) if *seen >= revision);
+            let behind = {
+                let stage = self.shared.lock();
+                let mut watched = stage.watched.iter();
+                watched.find(|(_, seen)| !has_seen(seen)).map(|(number, seen)| (*number, *seen))
+            };
+            match behind {
+                None => return Ok(()),
+                Some((number, seen)) if now() > end => {
+                    return Err(is_behind(number, seen, revision));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -282,9 +341,13 @@ impl Run {
         let mut lines = Vec::new();
         for place in self.places() {
             let line = match self.status(place).await {
-                Some(status) => format!("{:?}, digest {}", status.raft, status.digest),
+                Some(status) => {
+                    format!("{:?}, {:?}, digest {}", status.raft, status.members, status.digest)
+                }
                 None => {
-                    format!("{:?}, no status", self.shared.lock().hosts[usize::from(place)].state)
+                    let stage = self.shared.lock();
+                    let host = &stage.hosts[usize::from(place)];
+                    format!("{:?}, {:?}, no status", host.part, host.state)
                 }
             };
             lines.push(format!("node {place}: {line}"));
@@ -309,6 +372,13 @@ impl Run {
         0..u8::try_from(self.shared.lock().hosts.len()).expect("few nodes")
     }
 
+    /// The hosts that are to be voters.
+    fn wanted(&self) -> Vec<u8> {
+        let stage = self.shared.lock();
+        let is_wanted = |host: &&Host| host.part.is_wanted();
+        stage.hosts.iter().filter(is_wanted).map(|host| host.place).collect()
+    }
+
     fn later(&mut self, in_ms: u64, later: Later) {
         self.laters += 1;
         self.later.insert((now_us() + in_ms * 1_000, self.laters), later);
@@ -325,5 +395,9 @@ const RESOLVE_TIME: Duration = Duration::from_secs(5);
 /// How long nodes may take to be equal: entries expire, and clocks differ.
 const SETTLE_TIME: Duration = Duration::from_secs(30);
 
+/// How long watches may take to see what is there.
+const SEEN_TIME: Duration = Duration::from_secs(15);
+
+const CALLERS: u64 = 0x6361_6c6c;
 const PLAN: u64 = 0x6d61_6473;
 const FAULTS: u64 = 0x6661_756c;

@@ -2,7 +2,8 @@
 //!
 //! The clients are those of the other simulator. What they ask for becomes a task in the process of
 //! the node that is asked, which calls the node's handle and ends with the process: then the clients
-//! see a connection that broke.
+//! see a connection that broke. Some clients of a run are elsewhere (`callers`): here is only what they
+//! were told.
 //!
 //! Nothing here waits while it holds the stage, and a run has one thread: nobody ever waits for it.
 
@@ -14,13 +15,14 @@ use std::time::Duration;
 use madsim::runtime::Handle;
 use madsim::task::NodeId;
 use madsim::time::{TimeHandle, sleep};
+use plimsoll::entry::Version;
 use plimsoll::kv::StateMachine;
 use plimsoll::node::NodeHandle;
 use plimsoll::raft::{Answer, Applied, Progress, Request, RequestId, Response};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::faults::Kind;
-use super::hosts::Host;
+use super::hosts::{Host, Part};
 use crate::choices::Choices;
 use crate::client::Clients;
 use crate::coverage::Coverage;
@@ -39,12 +41,22 @@ pub(super) struct Stage {
     pub leader: Option<u8>,
     pub faults: BTreeMap<Kind, u64>,
     pub record: Record,
-    choices: Choices,
+    pub choices: Choices,
     coverage: Coverage,
     orders: Vec<Order>,
     requests: u64,
     /// What nodes were asked and have not answered.
     asked: BTreeMap<RequestId, Asked>,
+    /// Calls of clients elsewhere that were not answered, and until when they have to be.
+    called: BTreeMap<u64, (String, Duration)>,
+    calls: u64,
+    /// How far the watches of clients elsewhere have seen, by their numbers.
+    pub watched: BTreeMap<u64, Option<Version>>,
+    /// Hosts that are no members any more.
+    pub removed: Vec<u8>,
+    /// The places and processes of clients elsewhere.
+    pub callers: Vec<(u8, NodeId)>,
+    pub is_healed: bool,
     /// What was applied at each index, by whoever was first.
     applied: BTreeMap<u64, Applied>,
     violation: Option<Violation>,
@@ -73,6 +85,12 @@ impl Shared {
             orders: Vec::new(),
             requests: 0,
             asked: BTreeMap::new(),
+            called: BTreeMap::new(),
+            calls: 0,
+            watched: BTreeMap::new(),
+            removed: Vec::new(),
+            callers: Vec::new(),
+            is_healed: false,
             applied: BTreeMap::new(),
             violation: None,
             clients_at,
@@ -215,7 +233,22 @@ impl Stage {
             let what = format!("node {} has not answered request {}", asked.node, id.0);
             return Err(ANSWERED_IN_TIME.broken(what));
         }
+        if let Some((what, _)) = self.called.values().find(|(_, latest)| now() > *latest) {
+            return Err(ANSWERED_IN_TIME.broken(what.clone()));
+        }
         self.violation.take().map_or(Ok(()), Err)
+    }
+
+    /// A client elsewhere makes a call, which has to end in time. Gives its number.
+    pub fn expect(&mut self, what: String, patience: Duration) -> u64 {
+        self.calls += 1;
+        self.called.insert(self.calls, (what, now() + patience + LATEST));
+        self.calls
+    }
+
+    /// The call of a number has ended.
+    pub fn expect_no_more(&mut self, call: u64) {
+        self.called.remove(&call);
     }
 
     /// A process is gone, with all that it was asked.
@@ -238,11 +271,13 @@ struct Seen<'a> {
 
 impl Nodes for Seen<'_> {
     fn known(&self) -> Vec<u8> {
-        self.hosts.iter().map(|host| host.place).collect()
+        let is_there = |host: &&Host| host.part != Part::Spare;
+        self.hosts.iter().filter(is_there).map(|host| host.place).collect()
     }
 
     fn wanted(&self) -> Vec<u8> {
-        self.known()
+        let is_wanted = |host: &&Host| host.part.is_wanted();
+        self.hosts.iter().filter(is_wanted).map(|host| host.place).collect()
     }
 
     fn machine(&self, node: u8) -> Option<&StateMachine> {
@@ -309,7 +344,7 @@ const APPLIED_ONCE: Promise = Promise {
 /// Requests end.
 const ANSWERED_IN_TIME: Promise = Promise {
     name: "answered in time",
-    sentence: "a request to a process that runs is answered soon after its deadline at the latest",
+    sentence: "a request to a process that runs, and a call of a client, ends soon after its deadline at the latest",
 };
 
 /// How long it takes to learn that nobody is there.

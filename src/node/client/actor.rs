@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{ALIVE_PERIOD, Attempts, CONNECT_TIME, ClientOptions, SILENCE_MAX, WAIT_MAX, WAIT_MIN};
 use crate::error::Outcome;
 use crate::limits::CLIENT_WATCH_BYTES_MAX;
+use crate::mutant::mutant;
 use crate::node::protocol::{Ask, ClientFrame, NodeFrame, Tell};
 use crate::raft::{Failure, FailureReason};
 use crate::transport::{Connection, FrameSender, TransportError, connect};
@@ -341,6 +342,12 @@ impl Actor {
     }
 
     fn answered(&mut self, id: u64, tell: Tell) -> Verdict {
+        let mut id = id;
+        if mutant!("answer is taken for another request") {
+            let waits = |other: &Pending| other.sent > 0 && matches!(other.to, To::One(_));
+            let first = self.pending.iter().find(|(_, other)| waits(other));
+            id = first.map_or(id, |(first, _)| *first);
+        }
         let Some(pending) = self.pending.get(&id) else { return Verdict::Serves };
         let failed = match &tell {
             Tell::Failed(failure) => Some(failure.reason.clone()),
@@ -358,7 +365,9 @@ impl Actor {
         match self.remove(id).map(|pending| pending.to) {
             Some(To::One(answer)) => {
                 let answered = match tell {
-                    Tell::Failed(failure) if was_repeated => {
+                    Tell::Failed(failure)
+                        if was_repeated && !mutant!("second attempt denies the first") =>
+                    {
                         // Of the earlier attempts it says nothing.
                         Err(Failure { outcome: Outcome::Unknown, ..failure })
                     }
@@ -397,6 +406,11 @@ impl Actor {
     /// Ends what is late.
     fn expire(&mut self) -> Verdict {
         let (now, mut verdict) = (Instant::now(), Verdict::Serves);
+        if self.is_connected && mutant!("connected client keeps no deadline") {
+            while let Some((_, id)) = self.dues.first().copied().filter(|(due, _)| *due <= now) {
+                self.set_due(id, None);
+            }
+        }
         while let Some(&(due, id)) = self.dues.first()
             && due <= now
         {

@@ -1,15 +1,19 @@
 //! What goes wrong: each fault as it begins, and how it ends.
 //!
-//! Whatever is drawn, the cluster can recover from: only one disk at a time is lost, and only one
-//! clock is off.
+//! Whatever is drawn, the cluster can recover from: only one clock is off, and a disk is lost, a member
+//! added, removed or moved only while the members are those that are wanted, so that one thing at a time
+//! is to be put right.
+
+use std::collections::BTreeSet;
 
 use madsim::net::NetSim;
+use madsim::task::NodeId;
 use plimsoll::raft::Request;
 
 use super::{Kind, Later, Run};
 use crate::production::hosts::State;
 use crate::production::stage::spawn_at;
-use crate::production::wires::link;
+use crate::production::wires::Link;
 use crate::world::Workload;
 
 impl Run {
@@ -29,9 +33,12 @@ impl Run {
                 Kind::KillInWrite | Kind::SyncError | Kind::SlowDisk => self.disk(kind, place),
                 Kind::Close => self.close(place),
                 Kind::LostDisk => self.lose_disk(place).await,
+                Kind::Join => self.join().await,
+                Kind::Remove => self.remove().await,
+                Kind::Move => self.move_host(place).await,
                 Kind::Pause => self.pause(place),
                 Kind::Partition | Kind::OneWay => self.part(kind),
-                Kind::Clog => self.clog(place),
+                Kind::Clog => self.clog(),
                 Kind::Cut | Kind::Tear => self.break_connections(kind, place),
                 Kind::ClockStep => self.step_clock(),
                 Kind::Transfer => self.transfer(place).await,
@@ -88,31 +95,6 @@ impl Run {
         }
     }
 
-    /// A host loses its disk, if all is as it should be with the others.
-    async fn lose_disk(&mut self, place: u8) {
-        let count = self.places().count();
-        let mut ids = std::collections::BTreeSet::new();
-        let mut voters = None;
-        for place in self.places() {
-            let Some(status) = self.status(place).await else { return };
-            ids.insert(status.raft.id);
-            if status.raft.role == super::Role::Leader && status.raft.outgoing.is_empty() {
-                voters = Some(status.raft.voters);
-            }
-        }
-        if ids.len() != count || voters != Some(ids) {
-            return;
-        }
-        let down_ms = self.down_ms();
-        {
-            let mut stage = self.shared.lock();
-            stage.begin_fault(Kind::LostDisk, Some(place), format_args!("for {down_ms} ms"));
-        }
-        self.shared.kill(place, None);
-        self.shared.lock().hosts[usize::from(place)].disk = Default::default();
-        self.later(down_ms, Later::Start(place));
-    }
-
     fn pause(&mut self, place: u8) {
         let for_ms = self.rng.between(100, 4_000);
         {
@@ -128,61 +110,65 @@ impl Run {
 
     /// Two groups hear each other no more, or one of them does not.
     fn part(&mut self, kind: Kind) {
-        let group = self.rng.below(1 << self.places().count());
+        let group = self.rng.next();
         let is_in = |place: u8| group & (1 << place) != 0;
-        let mut links = 0;
-        for from in self.places() {
-            for to in self.places() {
-                let is_between = is_in(from) != is_in(to);
-                if is_between && (kind == Kind::Partition || is_in(from)) {
-                    links |= link(from, to);
+        let mut links = BTreeSet::new();
+        let places: Vec<_> = self.endpoints().iter().map(|(place, _)| *place).collect();
+        for from in &places {
+            for to in &places {
+                let is_between = is_in(*from) != is_in(*to);
+                if is_between && (kind == Kind::Partition || is_in(*from)) {
+                    links.insert((*from, *to));
                 }
             }
         }
-        if links == 0 {
+        if links.is_empty() {
             return;
         }
         let for_ms = self.rng.between(200, 6_000);
         let is_cut = self.rng.chance(500_000);
         {
             let mut stage = self.shared.lock();
-            let what = format_args!("{links:x} for {for_ms} ms, connections cut: {is_cut}");
+            let group: Vec<_> = places.iter().filter(|place| is_in(**place)).collect();
+            let what = format_args!("{group:?} for {for_ms} ms, connections cut: {is_cut}");
             stage.begin_fault(kind, None, what);
         }
-        self.held.push(links);
-        self.hold();
         if is_cut {
-            self.wires.cut(links);
+            self.wires.cut(links.clone());
         }
-        self.later(for_ms, Later::Release(links));
+        let number = self.laters;
+        self.held.insert(number, links);
+        self.hold();
+        self.later(for_ms, Later::Release(number));
     }
 
-    fn clog(&mut self, place: u8) {
+    fn clog(&mut self) {
         let (way, for_ms) = (self.rng.below(3), self.rng.between(200, 3_000));
-        let mut stage = self.shared.lock();
-        let process = stage.hosts[usize::from(place)].process;
-        stage.begin_fault(Kind::Clog, Some(place), format_args!("{way} for {for_ms} ms"));
-        drop(stage);
+        let (place, process) = self.any_endpoint();
+        let what = format_args!("{way} for {for_ms} ms");
+        self.shared.lock().begin_fault(Kind::Clog, Some(place), what);
         match way {
             0 => NetSim::current().clog_node_in(process),
             1 => NetSim::current().clog_node_out(process),
             _ => NetSim::current().clog_node(process),
         }
-        self.later(for_ms, Later::Unclog(place));
+        self.later(for_ms, Later::Unclog(process));
     }
 
     fn break_connections(&mut self, kind: Kind, place: u8) {
-        let other = self.any_place();
+        let (other, _) = self.any_endpoint();
         if other == place {
             return;
         }
         let bytes = usize::try_from(self.rng.below(600)).expect("small");
-        let what = format_args!("to node {other} after {bytes} bytes");
+        let (there, back): (Link, Link) = ((place, other), (other, place));
+        let torn = if self.rng.chance(500_000) { there } else { back };
+        let what = format_args!("{torn:?} after {bytes} bytes");
         self.shared.lock().begin_fault(kind, Some(place), what);
         if kind == Kind::Cut {
-            self.wires.cut(link(place, other) | link(other, place));
+            self.wires.cut([there, back].into());
         } else {
-            self.wires.tear(link(place, other), bytes);
+            self.wires.tear(torn, bytes);
         }
     }
 
@@ -221,15 +207,11 @@ impl Run {
             }
             Later::Resume(place) => self.shared.lock().resume(place),
             Later::Release(links) => {
-                if let Some(position) = self.held.iter().position(|held| *held == links) {
-                    self.held.swap_remove(position);
-                }
+                self.held.remove(&links);
                 self.hold();
             }
-            Later::Unclog(place) => {
-                let process = self.shared.lock().hosts[usize::from(place)].process;
-                NetSim::current().unclog_node(process);
-            }
+            Later::Unclog(process) => NetSim::current().unclog_node(process),
+            Later::Retire(place) => self.retire(place),
             Later::Quicken(place) => self.shared.lock().hosts[usize::from(place)].set_slow(0),
         }
     }
@@ -257,15 +239,28 @@ impl Run {
                 self.later(0, Later::Start(place));
             }
         }
+        self.shared.lock().is_healed = true;
         self.shared.tell(|clients, context| clients.heal(context));
     }
 
     fn hold(&self) {
-        self.wires.hold(self.held.iter().fold(0, |all, links| all | links));
+        self.wires.hold(self.held.values().flatten().copied().collect());
     }
 
     fn is_up(&self, place: u8) -> bool {
         self.shared.lock().hosts[usize::from(place)].state == State::Up
+    }
+
+    /// Hosts and clients elsewhere: their places and processes.
+    fn endpoints(&self) -> Vec<(u8, NodeId)> {
+        let stage = self.shared.lock();
+        let hosts = stage.hosts.iter().map(|host| (host.place, host.process));
+        hosts.chain(stage.callers.iter().copied()).collect()
+    }
+
+    fn any_endpoint(&mut self) -> (u8, NodeId) {
+        let endpoints = self.endpoints();
+        self.rng.pick(&endpoints)
     }
 
     fn any_place(&mut self) -> u8 {
@@ -274,7 +269,7 @@ impl Run {
     }
 
     /// For how long a host is down: often for less than an election takes.
-    fn down_ms(&mut self) -> u64 {
+    pub(super) fn down_ms(&mut self) -> u64 {
         let most_ms = self.rng.pick(&[500, 2_000, 8_000]);
         self.rng.between(50, most_ms)
     }
