@@ -33,6 +33,7 @@ pub mod clock;
 pub mod codec;
 pub mod entry;
 pub mod error;
+pub mod hlc;
 pub mod keyspace;
 pub mod limits;
 pub mod mutant;

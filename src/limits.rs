@@ -197,6 +197,12 @@ pub const RAFT_MEMBERS_MAX: usize = 64;
 /// Entries by which a learner may be behind when it becomes a voter.
 pub const RAFT_PROMOTION_LAG_MAX: u64 = 1_024;
 
+/// How far ahead the bound of a hybrid clock is made durable, in milliseconds.
+pub const CLOCK_RESERVE_MS: u64 = 1_000;
+
+/// How long another node's report of its clock counts, in milliseconds.
+pub const CLOCK_REPORT_MS_MAX: u64 = 60_000;
+
 /// Largest frame of a connection between nodes, in bytes.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 

@@ -13,6 +13,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("codec", 0),
     ("entry", 0),
     ("error", 0),
+    ("hlc", 0),
     ("keyspace", 0),
     ("limits", 0),
     ("mutant", 0),

@@ -93,6 +93,8 @@ fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
         RAFT_FOUNDERS_MAX,
         RAFT_MEMBERS_MAX,
         RAFT_PROMOTION_LAG_MAX,
+        CLOCK_RESERVE_MS,
+        CLOCK_REPORT_MS_MAX,
         FRAME_BYTES_MAX,
         HANDSHAKE_MS_MAX,
         GREETING_TEXT_BYTES_MAX,
