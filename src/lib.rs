@@ -47,6 +47,8 @@ pub mod policy;
 pub mod storage;
 
 // Floor 2: protocols without IO.
+#[cfg(feature = "crdt")]
+pub mod crdt;
 #[cfg(feature = "raft")]
 pub mod raft;
 

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("policy", 1),
     ("namespaces", 1),
     ("storage", 1),
+    ("crdt", 2),
     ("raft", 2),
     ("json", 3),
     ("recorder", 3),
