@@ -21,6 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crdts::{CvRDT, LWWReg};
 use equivalent::Comparable;
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128, xxh3_128_with_seed};
 
@@ -291,6 +292,25 @@ impl LwwMap {
         Box::new(keys.into_iter())
     }
 
+    /// What has to be done to an older state of this map to make it this one, in the order of keys:
+    /// entries to set, and keys to drop. That values were freed is no change.
+    pub(super) fn changes_since(&self, old: &Self) -> Vec<(QualifiedKey, Option<Arc<Entry>>)> {
+        let changes = old.entries.diff(&self.entries).filter_map(|item| match item {
+            DiffItem::Add(key, new) => Some((key.clone(), Some(Arc::clone(new)))),
+            DiffItem::Remove(key, _) => Some((key.clone(), None)),
+            DiffItem::Update { old: (_, old), new: (key, new) } => {
+                let is_freed = old.register == new.register && new.bytes.is_none();
+                (!is_freed).then(|| (key.clone(), Some(Arc::clone(new))))
+            }
+        });
+        changes.collect()
+    }
+
+    /// Whether no two keys hold one write.
+    pub(super) fn has_one_key_for_each_dot(&self) -> bool {
+        self.dots.len() == self.entries.len()
+    }
+
     /// The trie over all registers.
     #[must_use]
     pub const fn trie(&self) -> &Trie {
@@ -376,6 +396,11 @@ impl Entry {
     #[must_use]
     pub fn is_shown(&self, now: UnixMillis) -> bool {
         self.bytes.is_some() && self.register.val.deadline.is_none_or(|deadline| now < deadline)
+    }
+
+    /// About how many bytes it takes in a message.
+    pub(super) fn size(&self) -> usize {
+        ENTRY_BYTES + self.bytes.as_ref().map_or(0, Encoded::len)
     }
 
     const fn is_lasting(&self) -> bool {
@@ -471,6 +496,9 @@ impl Content {
         Self { deadline, length, digest: Digest(xxh3_128(bytes.as_bytes())) }
     }
 }
+
+/// Bytes of a register in a message, at most.
+const ENTRY_BYTES: usize = 75;
 
 /// A walk over all entries is taken for a difference of more writes than one in this many entries.
 const SCAN_SHARE: u64 = 8;

@@ -34,7 +34,7 @@ pub struct Path {
 }
 
 /// What there is to tell about a node whose hash is not the one that was expected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Look {
     /// The hashes of its children.
     Branch([u128; FANOUT]),

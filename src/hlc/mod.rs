@@ -70,6 +70,11 @@ impl HybridClock {
         Self { latest: HybridTime { wall: begin, logical: 0 }, reserved, bound_ms }
     }
 
+    /// Goes on from a time of before the start, of which everything is known to this clock's node.
+    pub fn resume(&mut self, latest: HybridTime) {
+        self.latest = self.latest.max(latest);
+    }
+
     /// The next time. `peers` is the median of the peers' clocks, if any is known.
     ///
     /// # Errors
