@@ -40,8 +40,8 @@
 //! - **What is covered is included.** The coverage grows by single writes with the writes, and by all
 //!   that another one covers only once an exchange is complete.
 //! - **What was deleted stays so.** Tombstones are dropped by the rule in `docs/design/crdt.md` only.
-//! - **Nothing is said that could be forgotten.** A durable replica pushes, digests and answers what is
-//!   durable, and nothing else.
+//! - **Nothing is said that could be forgotten.** A durable replica shows, pushes, digests and answers
+//!   what is durable, and nothing else.
 //!
 //! Not here: who is a member, whom to talk to and when, files, sockets, keyspaces' settings, and the
 //! eviction of members.

@@ -61,6 +61,8 @@ pub struct Start {
 pub struct Written {
     /// Its stamp, which is the entry's version.
     pub stamp: Stamp,
+    /// Its name.
+    pub dot: Dot,
     /// From when on it is gone.
     pub deadline: Option<UnixMillis>,
     /// Whether this replica showed a value before.
@@ -241,12 +243,13 @@ impl Replica {
         self.counter += 1;
         let entry = Arc::new(entry(stamp, self.counter, self.state.map.now()));
         self.state.merge_entry(key, &entry);
-        self.queue(key, [entry.dot()]);
+        let dot = entry.dot();
+        self.queue(key, [dot]);
         let record = self.journal.as_ref().map(Journal::next);
-        Ok(Written { stamp, deadline: entry.register.val.deadline, was_shown, record })
+        Ok(Written { stamp, dot, deadline: entry.register.val.deadline, was_shown, record })
     }
 
-    /// What a key shows.
+    /// What a key shows. A durable replica shows what is durable: what was read once is never gone.
     ///
     /// # Errors
     /// If this incarnation does not serve.
@@ -256,7 +259,7 @@ impl Replica {
         wall: UnixMillis,
     ) -> Result<Option<&Arc<Entry>>, Refusal> {
         self.serves()?;
-        Ok(self.state.map.get(key, wall))
+        Ok(self.spoken().map.get(key, self.latest(wall)))
     }
 
     /// What is shown from a place on, in the order of keys.
@@ -269,7 +272,7 @@ impl Replica {
         wall: UnixMillis,
     ) -> Result<impl Iterator<Item = (&QualifiedKey, &Arc<Entry>)>, Refusal> {
         self.serves()?;
-        Ok(self.state.map.range(start, wall))
+        Ok(self.spoken().map.range(start, self.latest(wall)))
     }
 
     /// Tells the time: what has expired is a tombstone from now on.
@@ -423,16 +426,16 @@ impl Replica {
         }
     }
 
-    /// The map.
+    /// The map, as far as it may be told: of a durable replica what is durable.
     #[must_use]
-    pub const fn map(&self) -> &LwwMap {
-        &self.state.map
+    pub fn map(&self) -> &LwwMap {
+        &self.spoken().map
     }
 
-    /// What the map is the result of.
+    /// What that map is the result of.
     #[must_use]
-    pub const fn coverage(&self) -> &Coverage {
-        &self.state.coverage
+    pub fn coverage(&self) -> &Coverage {
+        &self.spoken().coverage
     }
 
     /// What there is to know.
@@ -595,6 +598,11 @@ impl Replica {
         let known = image.incarnations.get(&self.state.me).copied();
         let later = known.filter(|known| *known > self.state.author().incarnation);
         self.superseded_by = self.superseded_by.max(later);
+    }
+
+    /// An instant, unless the map was told a later one: time never goes back for readers.
+    fn latest(&self, wall: UnixMillis) -> UnixMillis {
+        wall.max(self.state.map.now())
     }
 
     fn serves(&self) -> Result<(), Refusal> {

@@ -68,7 +68,7 @@ impl Envelope {
         let wall = UnixMillis(reader.unsigned("a wall clock")?);
         let body = match reader.byte("a kind of message")? {
             PUSH => {
-                let count = reader.count(32, "the number of writes")?;
+                let count = reader.count(19, "the number of writes")?;
                 Body::Push((0..count).map(|_| Pushed::decode(&mut reader)).collect::<Decoded<_>>()?)
             }
             DIGEST => Body::Digest(Box::new(Image::decode(&mut reader)?)),
@@ -224,7 +224,7 @@ impl Reply {
         match kind {
             ENTRIES | LAST_ENTRIES => {
                 let mut entries: Vec<(QualifiedKey, Arc<Entry>)> = Vec::new();
-                for _ in 0..reader.count(32, "the number of entries")? {
+                for _ in 0..reader.count(18, "the number of entries")? {
                     let key = read_key_after(reader, entries.last().map(|(key, _)| key))?;
                     entries.push((key, Arc::new(Entry::decode(reader)?)));
                 }
@@ -258,8 +258,8 @@ impl Look {
     fn decode(reader: &mut Reader) -> Decoded<Self> {
         match reader.byte("a node")? {
             BRANCH => {
-                let mut hashes = [0; FANOUT];
-                for hash in &mut hashes {
+                let mut hashes = Box::new([0; FANOUT]);
+                for hash in hashes.iter_mut() {
                     *hash = read_hash(reader)?;
                 }
                 Ok(Self::Branch(hashes))

@@ -56,6 +56,8 @@ pub enum ClockRefusal {
 pub struct HybridClock {
     /// The latest time that was given or observed.
     latest: HybridTime,
+    /// The wall time below which times may have been given before this start.
+    floor: UnixMillis,
     /// The wall time below which times may be given.
     reserved: UnixMillis,
     bound_ms: u64,
@@ -66,8 +68,8 @@ impl HybridClock {
     /// this start, or 0 for the very first one.
     #[must_use]
     pub fn new(bound_ms: u64, reserved: UnixMillis) -> Self {
-        let begin = if mutant!("clock restarts") { UnixMillis(0) } else { reserved };
-        Self { latest: HybridTime { wall: begin, logical: 0 }, reserved, bound_ms }
+        let floor = if mutant!("clock restarts") { UnixMillis(0) } else { reserved };
+        Self { latest: HybridTime::default(), floor, reserved, bound_ms }
     }
 
     /// Goes on from a time of before the start, of which everything is known to this clock's node.
@@ -138,7 +140,7 @@ impl HybridClock {
         self.reserved = self.reserved.max(until);
     }
 
-    /// The latest time that was given or observed.
+    /// The latest time that was given or observed since the start.
     #[must_use]
     pub const fn latest(&self) -> HybridTime {
         self.latest
@@ -155,7 +157,8 @@ impl HybridClock {
         physical: UnixMillis,
         peers: Option<UnixMillis>,
     ) -> Result<HybridTime, ClockRefusal> {
-        let next = self.latest.next().max(HybridTime { wall: physical, logical: 0 });
+        let least = HybridTime { wall: physical.max(self.floor), logical: 0 };
+        let next = self.latest.next().max(least);
         let slowest = peers.map_or(physical, |peers| peers.min(physical));
         let ahead_ms = next.wall.0.saturating_sub(slowest.0);
         if ahead_ms > self.bound_ms / 2 {
