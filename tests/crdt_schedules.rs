@@ -9,6 +9,7 @@ mod crdt;
 use std::collections::BTreeMap;
 
 use crdt::run::World;
+use crdt::trials;
 
 #[test]
 fn replicas_converge_and_nothing_comes_back() {
@@ -20,7 +21,7 @@ fn replicas_converge_and_nothing_comes_back() {
     let is_all = seeds.end - seeds.start == runs;
     let mut marks: BTreeMap<_, u64> = BTreeMap::new();
     for seed in seeds {
-        let seen = World::run(seed, STEPS).unwrap_or_else(|wrong| {
+        let seen = World::run(seed).unwrap_or_else(|wrong| {
             panic!("{wrong}\n\nSEED={seed} cargo test --test crdt_schedules")
         });
         for (mark, count) in seen {
@@ -33,8 +34,19 @@ fn replicas_converge_and_nothing_comes_back() {
     }
 }
 
-/// Drawn steps of a run.
-const STEPS: usize = 60;
+#[test]
+fn the_traces_against_weaker_rules_come_to_nothing() {
+    for (name, trace) in trials::TRACES {
+        trials::replay(trace).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+    }
+}
+
+#[test]
+fn what_hardly_ever_happens_is_handled() {
+    for (name, trial) in trials::TRIALS {
+        trial().unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
+    }
+}
 
 /// What must have happened, or the runs say nothing about it.
 const MARKS: [&str; 10] = [

@@ -14,8 +14,9 @@
 //! on, it begins anew. Until it ends, pushes of what the server covered are not looked at: they may be
 //! of values that it has dropped, and the exchange brings what is left of them.
 //!
-//! An entry from too far in the future is not merged. Then the exchange neither ends nor covers
-//! anything: the server may have superseded other writes by that entry, and which ones nobody can tell.
+//! A server whose clock is too far ahead may hold entries from the future. An exchange with it never
+//! ends: what it brings is merged like pushes, without those entries, and nothing else is covered. For
+//! the server may have superseded other writes by them, and which ones nobody can tell.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::sync::Arc;
@@ -110,7 +111,7 @@ impl Exchange {
         self.first.as_ref().is_some_and(|first| first.image.coverage.covers(entry.dot()))
     }
 
-    /// Takes an answer to the last step, without entries from the future.
+    /// Takes an answer to the last step. Nothing in it is from the future.
     pub fn take(&mut self, state: &mut State, answer: Answer) -> Progress {
         let Answer { image, collected, dropped, reply, .. } = answer;
         let first = self.first.get_or_insert_with(|| First {

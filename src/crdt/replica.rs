@@ -550,43 +550,29 @@ impl Replica {
                 self.ask_again(now)
             }
             Progress::Ends => {
-                let covered = exchange.first.as_ref().map(|first| &first.image.coverage);
-                let is_refused = |dot: &Dot| covered.is_some_and(|it| it.covers(*dot));
-                if !self.refused.keys().any(is_refused) {
-                    exchange.end(&mut self.state);
-                }
+                exchange.end(&mut self.state);
                 None
             }
         }
     }
 
-    /// Takes note of the times in an answer. If one is from too far in the future, the exchange ends
-    /// here, and what else it brought is merged.
+    /// Takes note of the times in an answer. If the server's is from too far in the future, so may be
+    /// what it holds: then the exchange ends here, and what else it brought is merged.
     fn refuses(&mut self, answer: &Answer, now: Now) -> bool {
-        if self.clock.observe(answer.time, now.wall).is_err() {
-            self.from_future += 1;
-            return true;
-        }
-        let Reply::Entries { entries, .. } = &answer.reply else { return false };
-        let is_early = |entry: &Entry| self.clock.check(entry.stamp().time, now.wall).is_err();
-        let (early, rest): (Vec<_>, Vec<_>) =
-            entries.iter().partition(|(_, entry)| is_early(entry));
-        if early.is_empty() {
-            for (_, entry) in entries {
-                _ = self.clock.observe(entry.stamp().time, now.wall);
-            }
+        if self.clock.observe(answer.time, now.wall).is_ok() {
             return false;
         }
-        for (_, entry) in &early {
-            self.from_future += 1;
-            if self.refused.len() < CRDT_REFUSED_MAX {
-                let until = entry.stamp().time.wall.0 - self.clock.bound_ms();
-                self.refused.insert(entry.dot(), UnixMillis(until));
-            }
-        }
-        if self.state.has_joined && answer.image.has_joined {
-            for (key, entry) in rest {
-                _ = self.clock.observe(entry.stamp().time, now.wall);
+        self.from_future += 1;
+        let takes_all = self.state.has_joined && answer.image.has_joined;
+        let Reply::Entries { entries, .. } = &answer.reply else { return true };
+        for (key, entry) in entries {
+            let time = entry.stamp().time;
+            if self.clock.check(time, now.wall).is_err() {
+                if self.refused.len() < CRDT_REFUSED_MAX {
+                    let until = time.wall.0.saturating_sub(self.clock.bound_ms());
+                    self.refused.insert(entry.dot(), UnixMillis(until));
+                }
+            } else if takes_all && self.clock.observe(time, now.wall).is_ok() {
                 self.state.merge_entry(key, entry);
             }
         }

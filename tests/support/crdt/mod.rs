@@ -8,6 +8,7 @@
 pub mod node;
 pub mod promises;
 pub mod run;
+pub mod trials;
 
 /// Small numbers that only depend on a seed.
 #[derive(Clone)]

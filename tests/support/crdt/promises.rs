@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use plimsoll::clock::UnixMillis;
-use plimsoll::crdt::{Dot, Stamp};
+use plimsoll::crdt::{Dot, LwwMap, Stamp};
 use plimsoll::kv::QualifiedKey;
 
 use super::node::{BOUND_MS, Node};
@@ -70,7 +70,8 @@ impl Promises {
         }
     }
 
-    /// Once everyone covered a tombstone, nothing older may be shown, until all lost it.
+    /// Once everyone covered a tombstone, or one dropped it, nothing older may be shown, until all have
+    /// lost it.
     fn bury(&mut self, nodes: &[Node], ms: u64) {
         if joined(nodes).count() == nodes.len() {
             for write in self.writes.iter().filter(|write| is_tombstone(write, nodes, ms)) {
@@ -85,6 +86,14 @@ impl Promises {
             let write = writes.iter().find(|write| write.stamp == *stamp).unwrap();
             nodes.iter().any(|node| node.replica.coverage().covers(write.dot))
         });
+    }
+
+    /// What a member has dropped as a tombstone must not be missed by any other.
+    pub fn bury_collected(&mut self, before: &LwwMap, after: &LwwMap) {
+        for (key, entry) in before.iter().filter(|(key, _)| after.entry(*key).is_none()) {
+            let buried = self.buried.entry(key.clone()).or_insert(entry.stamp());
+            *buried = (*buried).max(entry.stamp());
+        }
     }
 
     fn is_buried(&self, node: &Node, ms: u64) -> Result<(), String> {

@@ -40,9 +40,37 @@ struct Profile {
     time: usize,
     keys: usize,
     manners: Vec<Manner>,
+    /// How many writes and restarts are left.
+    writes_left: usize,
+    restarts_left: usize,
 }
 
 impl Profile {
+    /// Few writes and restarts, and all that leads to a collection in between: within a few steps much
+    /// goes wrong that longer runs put right again.
+    fn short(draw: &mut Draw) -> Self {
+        let mut weight = |choices: &[usize]| choices[draw.below(choices.len())];
+        let manners = match weight(&[0, 1, 2]) {
+            0 => vec![Manner::Older],
+            1 => vec![Manner::Older, Manner::Empty],
+            _ => vec![Manner::Empty],
+        };
+        Self {
+            writes: 6,
+            pushes: weight(&[0, 0, 4]),
+            exchanges: weight(&[10, 20]),
+            messages: weight(&[0, 8, 16]),
+            digests: weight(&[0, 4]),
+            restarts: 5,
+            collections: 10,
+            time: 0,
+            keys: 1,
+            manners,
+            writes_left: weight(&[2, 2, 3]),
+            restarts_left: weight(&[0, 1, 2, 2]),
+        }
+    }
+
     fn new(draw: &mut Draw, is_durable: bool) -> Self {
         let mut weight = |choices: &[usize]| choices[draw.below(choices.len())];
         let manners = match weight(&[0, 1, 2, 3]) {
@@ -63,13 +91,15 @@ impl Profile {
             time: weight(&[0, 2, 4]),
             keys: weight(&[1, 1, 2]),
             manners,
+            writes_left: usize::MAX,
+            restarts_left: usize::MAX,
         }
     }
 }
 
 impl World {
-    pub fn new(draw: &mut Draw) -> Self {
-        let kinds = draw.below(4);
+    pub fn new(draw: &mut Draw, has_durable: bool) -> Self {
+        let kinds = if has_durable { draw.below(4) } else { 4 };
         let nodes = (0..MEMBERS)
             .map(|number| {
                 let is_durable = kinds == 0 || kinds == 1 && number == 0;
@@ -93,16 +123,21 @@ impl World {
     }
 
     /// A run of a seed; what is wrong, if anything is.
-    pub fn run(seed: u64, steps: usize) -> Result<BTreeMap<&'static str, u64>, String> {
+    pub fn run(seed: u64) -> Result<BTreeMap<&'static str, u64>, String> {
         let mut draw = Draw(seed);
-        let mut world = Self::new(&mut draw);
-        let profile = Profile::new(&mut draw, world.nodes[0].is_durable);
-        let result = world.go(&mut draw, &profile, steps);
+        let is_short = draw.percent(90);
+        let mut world = Self::new(&mut draw, !is_short);
+        let (mut profile, steps) = if is_short {
+            (Profile::short(&mut draw), STEPS_SHORT)
+        } else {
+            (Profile::new(&mut draw, world.nodes[0].is_durable), STEPS)
+        };
+        let result = world.go(&mut draw, &mut profile, steps);
         result.map_err(|wrong| format!("{}\n{wrong}", world.trace.join("\n")))?;
         Ok(world.marks)
     }
 
-    fn go(&mut self, draw: &mut Draw, profile: &Profile, steps: usize) -> Result<(), String> {
+    fn go(&mut self, draw: &mut Draw, profile: &mut Profile, steps: usize) -> Result<(), String> {
         if draw.percent(85) {
             self.settle()?;
             self.trace.push("settled".to_owned());
@@ -118,7 +153,7 @@ impl World {
         self.promises.check(&self.nodes, self.ms)
     }
 
-    fn step(&mut self, draw: &mut Draw, profile: &Profile) -> Result<(), String> {
+    fn step(&mut self, draw: &mut Draw, profile: &mut Profile) -> Result<(), String> {
         let one = draw.below(MEMBERS);
         let other = (one + 1 + draw.below(MEMBERS - 1)) % MEMBERS;
         let weights = [
@@ -141,7 +176,11 @@ impl World {
             None => true,
         });
         match kind.unwrap() {
-            0 => self.write(draw, one, profile.keys),
+            0 if profile.writes_left == 0 => Ok(()),
+            0 => {
+                profile.writes_left -= 1;
+                self.write(draw, one, profile.keys)
+            }
             1 => {
                 self.push(one);
                 Ok(())
@@ -156,7 +195,11 @@ impl World {
                     Ok(())
                 }
             }
-            5 => self.restart(draw, one, profile),
+            5 if profile.restarts_left == 0 => Ok(()),
+            5 => {
+                profile.restarts_left -= 1;
+                self.restart(draw, one, profile)
+            }
             6 => {
                 self.collect(one);
                 Ok(())
@@ -176,12 +219,7 @@ impl World {
     fn message(&mut self, draw: &mut Draw, one: usize, other: usize) -> Result<(), String> {
         let place = draw.below(self.pool.len().max(1));
         match draw.below(10) {
-            0 => {
-                let now = self.nodes[one].now(self.ms);
-                let ask = self.nodes[one].replica.ask(member(other), now);
-                self.trace.push(format!("n{one} asks n{other}"));
-                self.send(ask);
-            }
+            0 => self.ask(one, other),
             1 => {
                 let now = self.nodes[one].now(self.ms);
                 if let Some(ask) = self.nodes[one].replica.ask_again(now) {
@@ -273,6 +311,13 @@ impl World {
         Ok(())
     }
 
+    pub fn ask(&mut self, one: usize, other: usize) {
+        let now = self.nodes[one].now(self.ms);
+        let ask = self.nodes[one].replica.ask(member(other), now);
+        self.trace.push(format!("n{one} asks n{other}"));
+        self.send(ask);
+    }
+
     pub fn push(&mut self, one: usize) {
         let now = self.nodes[one].now(self.ms);
         let Some(pushes) = self.nodes[one].replica.poll_push() else { return };
@@ -294,8 +339,10 @@ impl World {
     pub fn collect(&mut self, one: usize) {
         let now = self.nodes[one].now(self.ms);
         let before = self.nodes[one].replica.status().dropped;
+        let held = self.nodes[one].replica.map().clone();
         self.nodes[one].replica.collect(100, now);
         if self.nodes[one].replica.status().dropped > before {
+            self.promises.bury_collected(&held, self.nodes[one].replica.map());
             self.trace.push(format!("n{one} collects"));
             self.mark("a tombstone is collected");
             if self.nodes[one].incarnation > 1 {
@@ -523,6 +570,12 @@ fn fingerprint(node: &Node) -> (Bytes, plimsoll::crdt::Coverage, bool, bool) {
 pub fn key(number: usize) -> QualifiedKey {
     QualifiedKey::new(&Keyspace::new("k").unwrap(), &Key::new(&number.to_string()).unwrap())
 }
+
+/// Drawn steps of a run.
+const STEPS: usize = 60;
+
+/// Drawn steps of a short one.
+const STEPS_SHORT: usize = 24;
 
 /// Messages that are under way at most.
 const POOL_MAX: usize = 24;
