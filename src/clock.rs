@@ -32,6 +32,15 @@ impl fmt::Debug for UnixMillis {
     }
 }
 
+/// The time of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds of a clock that never goes back within a start of the node.
+    pub monotonic_ms: u64,
+    /// The wall clock, which may show anything.
+    pub wall: UnixMillis,
+}
+
 /// Seconds in whole milliseconds, rounded up, but without what the floats add: 0.3 s are 300 ms
 /// although 0.3 * 1000 is a little more. What "a little" is grows with the number: over months the
 /// next float is more than a nanosecond away.

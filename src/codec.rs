@@ -126,7 +126,7 @@ impl Writer {
 }
 
 /// Reads what a [`Writer`] wrote. Byte strings are slices of the input, never copies.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     input: Bytes,
     offset: usize,

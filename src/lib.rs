@@ -33,6 +33,7 @@ pub mod clock;
 pub mod codec;
 pub mod entry;
 pub mod error;
+pub mod hlc;
 pub mod keyspace;
 pub mod limits;
 pub mod mutant;
@@ -46,6 +47,8 @@ pub mod policy;
 pub mod storage;
 
 // Floor 2: protocols without IO.
+#[cfg(feature = "crdt")]
+pub mod crdt;
 #[cfg(feature = "raft")]
 pub mod raft;
 

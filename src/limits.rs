@@ -197,6 +197,33 @@ pub const RAFT_MEMBERS_MAX: usize = 64;
 /// Entries by which a learner may be behind when it becomes a voter.
 pub const RAFT_PROMOTION_LAG_MAX: u64 = 1_024;
 
+/// How far ahead the bound of a hybrid clock is made durable, in milliseconds.
+pub const CLOCK_RESERVE_MS: u64 = 1_000;
+
+/// How long another node's report of its clock counts, in milliseconds.
+pub const CLOCK_REPORT_MS_MAX: u64 = 60_000;
+
+/// Milliseconds by which the clocks of replicas may differ, unless configured.
+pub const CRDT_CLOCK_BOUND_MS_DEFAULT: u64 = 5_000;
+
+/// Most tombstones of a replica, unless configured; beyond it no new key is written or deleted.
+pub const CRDT_TOMBSTONES_DEFAULT: usize = 1_000_000;
+
+/// Bytes of entries in one message between replicas; a larger entry travels alone.
+pub const CRDT_CHUNK_BYTES: usize = 256 << 10;
+
+/// Most nodes of a hash trie in one message between replicas.
+pub const CRDT_PATHS_MAX: usize = 256;
+
+/// Most keys of a replica whose writes wait to be pushed; what comes beyond it is left to exchanges.
+pub const CRDT_QUEUE_KEYS_MAX: usize = 100_000;
+
+/// Most entries from the future that a replica remembers not to ask for.
+pub const CRDT_REFUSED_MAX: usize = 10_000;
+
+/// Most records of a durable replica that wait to be durable.
+pub const CRDT_RECORDS_MAX: usize = 8;
+
 /// Largest frame of a connection between nodes, in bytes.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 

@@ -3,9 +3,9 @@
 //! `mutant!("name")` is the literal `false` unless the private feature `mutants` is on, so no
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
-//! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `storage_mutants`
-//! and `raft_mutants` there to those in the lists of these names. Those in `NODE` are for
-//! `cargo madsim --mutants`.
+//! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `crdt_mutants`,
+//! `storage_mutants` and `raft_mutants` there to those in the lists of these names. Those in `NODE` are
+//! for `cargo madsim --mutants`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -18,7 +18,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, CHECK, FOUNDING, KV, NODE, RAFT, STORAGE, set};
+pub use switch::{ACCESS, ALL, CHECK, CRDT, FOUNDING, KV, NODE, RAFT, STORAGE, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -105,6 +105,44 @@ mod switch {
         "vote sent before it is durable",
     ];
 
+    /// The mutants of the CRDT engine: the refuted variants of the rule of collection, in the order of
+    /// its sentences, then others.
+    pub const CRDT: &[&str] = &[
+        "snapshot same incarnation",
+        "any snapshot",
+        "tables not carried",
+        "old digests kept",
+        "ended pushes",
+        "ended syncs",
+        "ended digests",
+        "fixed cut",
+        "no join",
+        "join with unjoined",
+        "join needs joined",
+        "messages before join",
+        "joiner not recorded",
+        "stale sync joins",
+        "collector not whole",
+        "digests of not whole",
+        "prefix digests",
+        "coverage before entries",
+        "no containment",
+        "alive members only",
+        "collected by age",
+        "no receive filter",
+        "no drop in sync",
+        "dropped at deadline",
+        "expiry deletes",
+        "clock restarts",
+        "received times are not observed",
+        "time from the far future is taken",
+        "counter restarts",
+        "equal stamps keep the own value",
+        "deadline is not replicated",
+        "crdt snapshot is not compared with its digest",
+        "told before it is durable",
+    ];
+
     /// The mutants of founding a cluster.
     pub const FOUNDING: &[&str] = &[
         "founded before all have pledged",
@@ -163,7 +201,7 @@ mod switch {
         "zones may overlap",
     ];
 
-    const LISTS: [&[&str]; 8] = [ALL, ACCESS, KV, CHECK, FOUNDING, NODE, RAFT, STORAGE];
+    const LISTS: [&[&str]; 9] = [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, NODE, RAFT, STORAGE];
 
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

@@ -55,7 +55,7 @@ impl QualifiedKey {
     }
 
     /// Reads what [`QualifiedKey::as_bytes`] wrote with its length in front.
-    pub(super) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
         let bytes = reader.bytes("a key")?;
         let parse = |bytes: &[u8]| {
             let text = std::str::from_utf8(bytes).ok()?;

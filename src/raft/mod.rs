@@ -56,9 +56,9 @@ mod wire;
 
 use std::fmt;
 
-use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader};
 
+pub use crate::clock::Now;
 pub use client::ClientSession;
 pub use founding::{Founding, FoundingStatus, Hello};
 pub use identity::{Identity, Pledge};
@@ -83,15 +83,6 @@ pub struct RaftId(pub u64);
 /// The name of a cluster: random, drawn when it is founded and at every forced recovery.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u64);
-
-/// The time of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds of a clock that never goes back within a start of the node.
-    pub monotonic_ms: u64,
-    /// The wall clock, which may show anything.
-    pub wall: UnixMillis,
-}
 
 impl RaftId {
     pub(crate) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {

@@ -1,0 +1,268 @@
+//! The shortest traces that the model `collection` found against weaker rules, replayed on real replicas,
+//! and trials of what random schedules hardly ever meet. Each tells what is wrong, if anything is.
+//!
+//! In a trace whatever the rule forbids does not happen; that is what saves it. Two of them are longer
+//! than the model's: there a replica drops its tombstone as soon as another one has, here it waits until
+//! it may do so by itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use plimsoll::clock::{Now, UnixMillis};
+use plimsoll::crdt::{Body, Entry, Envelope, Kept, LwwMap, Pushed, Refusal};
+use plimsoll::value::{Encoded, Value};
+
+use super::Draw;
+use super::node::{BOUND_MS, Manner, member};
+use super::run::{World, key};
+
+pub type Trial = fn() -> Result<(), String>;
+
+/// What each shows, by the mutant that it was found for.
+pub const TRACES: &[(&str, &str)] = &[
+    (
+        "any snapshot",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n0 is kept | n0 restarts empty \
+         | n0 exchanges with n1 | n0 exchanges with n2 | n2 exchanges with n0 | n2 collects \
+         | n0 restarts older",
+    ),
+    (
+        "tables not carried",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n1 restarts empty | n1 exchanges with n0 \
+         | n0 exchanges with n2 | n2 exchanges with n0 | n2 collects",
+    ),
+    (
+        "ended pushes",
+        "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 gets push of n1 | n0 restarts empty \
+         | n0 exchanges with n1 | n0 exchanges with n2 | n0 collects | n1 exchanges with n0 \
+         | n1 exchanges with n2 | n1 collects | n1 gets push of n0",
+    ),
+    (
+        "ended syncs",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n0 asks n1 | n1 gets ask of n0 \
+         | n1 restarts empty | n1 exchanges with n0 | n0 gets answer of n1 | n0 exchanges with n2 \
+         | n0 collects",
+    ),
+    (
+        "ended digests",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n1 tells n0 | n1 restarts empty \
+         | n1 exchanges with n0 | n0 gets digest of n1 | n0 exchanges with n2 | n0 collects",
+    ),
+    (
+        "join with unjoined",
+        "n1 is ahead | n1 deletes | n1 pushes | n0 gets push of n1 | n2 gets push of n1 \
+         | n0 restarts empty | n1 restarts empty | n0 exchanges with n1 | n0 puts",
+    ),
+    (
+        "messages before join",
+        "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 gets push of n1 | n0 restarts empty \
+         | n0 exchanges with n1 | n1 restarts empty | n1 gets push of n0 | n0 exchanges with n2 \
+         | n0 collects | n0 exchanges with n1",
+    ),
+    (
+        "joiner not recorded",
+        "n0 puts | n1 deletes | n1 pushes | n2 exchanges with n1 | n1 restarts empty \
+         | n1 exchanges with n0 | n0 gets push of n1 | n2 exchanges with n0 | n2 collects",
+    ),
+    (
+        "collector not whole",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n1 tells n0 | n1 restarts empty \
+         | n1 exchanges with n0 | n0 restarts empty | n0 exchanges with n2 | n0 gets digest of n1 \
+         | n0 collects",
+    ),
+    (
+        "digests of not whole",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n1 restarts empty | n1 exchanges with n0 \
+         | n0 restarts empty | n0 exchanges with n2 | n2 exchanges with n0 | n2 collects",
+    ),
+    (
+        "prefix digests",
+        "n0 puts | n0 pushes | n0 deletes | n0 pushes | n1 gets push of n0 | n0 restarts empty",
+    ),
+    (
+        "no containment",
+        "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 exchanges with n1 | n0 gets push of n1 \
+         | n0 tells n2 | n2 gets digest of n0 | n2 collects | n2 gets push of n0",
+    ),
+    (
+        "no drop in sync",
+        "n0 puts | n0 is kept | n0 deletes | n1 exchanges with n0 | n2 exchanges with n0 \
+         | n0 restarts older | n1 exchanges with n2 | n2 exchanges with n1 | n1 collects \
+         | n2 collects",
+    ),
+];
+
+/// Others, by what they are about.
+pub const TRIALS: &[(&str, Trial)] = &[
+    ("an entry from the future", an_entry_from_the_future),
+    ("equal stamps", equal_stamps),
+    ("a corrupted snapshot", a_corrupted_snapshot),
+];
+
+/// Replays a trace, and lets everything settle.
+pub fn replay(trace: &str) -> Result<(), String> {
+    let mut draw = Draw(0);
+    let mut world = World::new(&mut draw, false);
+    world.nodes.iter_mut().for_each(|node| node.skew_ms = 0);
+    let result = go(&mut world, trace);
+    result.map_err(|wrong| format!("{}\n{wrong}", world.trace.join("\n")))
+}
+
+fn go(world: &mut World, trace: &str) -> Result<(), String> {
+    world.settle()?;
+    for event in trace.split('|').map(str::trim) {
+        world.ms += 10;
+        let words: Vec<_> = event.split(' ').collect();
+        let node = |word: &str| word.trim_start_matches('n').parse::<usize>().unwrap();
+        let one = node(words[0]);
+        match words[1..] {
+            ["puts"] => write(world, one, false)?,
+            ["deletes"] => write(world, one, true)?,
+            ["exchanges", "with", other] => world.exchange(node(other), one)?,
+            ["pushes"] => world.push(one),
+            ["tells", other] => world.digest(one, node(other)),
+            ["asks", other] => world.ask(one, node(other)),
+            ["gets", kind, "of", from] => late(world, one, kind, node(from))?,
+            ["is", "kept"] => world.nodes[one].keep(),
+            ["is", "ahead"] => world.nodes[one].skew_ms = BOUND_MS / 4,
+            ["restarts", "empty"] => world.restart_as(one, Manner::Empty)?,
+            ["restarts", "older"] => world.restart_as(one, Manner::Older)?,
+            ["collects"] => world.collect(one),
+            _ => panic!("no event: {event}"),
+        }
+        world.check()?;
+    }
+    world.end()
+}
+
+fn write(world: &mut World, one: usize, is_delete: bool) -> Result<(), String> {
+    world.nodes[one].reserve(world.ms);
+    let now = world.nodes[one].now(world.ms);
+    let replica = &mut world.nodes[one].replica;
+    let written = if is_delete {
+        replica.delete(&key(0), now)
+    } else {
+        replica.put(&key(0), value(1), None, now)
+    };
+    match written {
+        Ok(written) => world.note(one, &key(0), written, is_delete),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Delivers the last message of this kind that a member sent to another; it stays under way.
+fn late(world: &mut World, to: usize, kind: &str, from: usize) -> Result<(), String> {
+    let is_it = |bytes: &Bytes| {
+        let envelope = Envelope::decode(bytes.clone()).unwrap();
+        let is_kind = matches!(
+            (&envelope.body, kind),
+            (Body::Push(_), "push")
+                | (Body::Digest(_), "digest")
+                | (Body::Ask(_), "ask")
+                | (Body::Answer(_), "answer")
+        );
+        is_kind && (envelope.from.member, envelope.to) == (member(from), member(to))
+    };
+    match world.pool.iter().rposition(is_it) {
+        Some(place) => world.deliver(place, true),
+        None => Err(format!("no {kind} is under way from n{from} to n{to}")),
+    }
+}
+
+fn value(number: i64) -> Encoded {
+    Encoded::new(&Value::from(number)).unwrap()
+}
+
+fn ensure(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what.to_owned()) }
+}
+
+fn settled() -> Result<World, String> {
+    let mut world = World::new(&mut Draw(0), false);
+    world.nodes.iter_mut().for_each(|node| node.skew_ms = 0);
+    world.settle()?;
+    Ok(world)
+}
+
+/// It is not merged, not covered, not asked for again before its time, counted, and taken in the end.
+fn an_entry_from_the_future() -> Result<(), String> {
+    let mut world = settled()?;
+    // Nobody has told n0 the time for so long that it follows its own clock, which is far ahead.
+    let late = |wall| Now { monotonic_ms: 10_000_000, wall: UnixMillis(wall) };
+    let far = 1_000_000 + 10 * BOUND_MS;
+    let replica = &mut world.nodes[0].replica;
+    replica.reserve(UnixMillis(far + 1_000));
+    let written =
+        replica.put(&key(0), value(1), None, late(far)).map_err(|it| format!("{it:?}"))?;
+    let ours = world.nodes[1].now(0);
+    world.push(0);
+    for place in 0..world.pool.len() {
+        world.deliver(place, true)?;
+    }
+    world.exchange(0, 1)?;
+    let other = &world.nodes[1].replica;
+    ensure(!other.coverage().covers(written.dot), "it was covered")?;
+    ensure(other.map().is_empty(), "it was merged")?;
+    ensure(other.status().from_future == 2, "it was not counted")?;
+    world.exchange(0, 1)?;
+    let digest = world.nodes[0].replica.digest(member(1), ours).unwrap();
+    let handled = world.nodes[1].replica.handle(digest, ours);
+    ensure(!handled.is_behind, "it is asked for before its time")?;
+    ensure(
+        world.nodes[1].replica.put(&key(1), value(2), None, ours).is_err(),
+        "nothing is reserved",
+    )?;
+    let now = late(far - BOUND_MS + 1);
+    world.nodes[1].replica.handle_tick(now);
+    let digest = world.nodes[0].replica.digest(member(1), now).unwrap();
+    ensure(world.nodes[1].replica.handle(digest, now).is_behind, "it is not asked for in time")?;
+    let mut next = Some(world.nodes[1].replica.ask(member(0), now));
+    while let Some(ask) = next.take() {
+        let answer = world.nodes[0].replica.handle(ask, now).reply.unwrap();
+        next = world.nodes[1].replica.handle(answer, now).reply;
+    }
+    ensure(world.nodes[1].replica.coverage().covers(written.dot), "it was not taken in time")?;
+    // Who has seen it and has a clock that is behind does not write before it.
+    world.nodes[1].replica.reserve(UnixMillis(far + 9_000));
+    let refused = world.nodes[1].replica.put(&key(0), value(3), None, ours);
+    ensure(matches!(refused, Err(Refusal::Clock(_))), "a clock that is far off was followed")
+}
+
+/// They cannot be; if they are all the same, everyone counts it and keeps the same.
+fn equal_stamps() -> Result<(), String> {
+    let mut world = settled()?;
+    write(&mut world, 0, false)?;
+    let pushes = world.nodes[0].replica.poll_push().unwrap();
+    let mut forged = pushes.clone();
+    let Pushed { entry, .. } = &mut forged[0];
+    let (stamp, counter) = (entry.stamp(), entry.counter);
+    *entry = Arc::new(Entry::put(stamp, counter, value(2), None));
+    let now = world.nodes[0].now(world.ms);
+    for (to, orders) in [(1, [&pushes, &forged]), (2, [&forged, &pushes])] {
+        for order in orders {
+            let envelope = world.nodes[0].replica.push(member(to), order.clone(), now);
+            world.nodes[to].replica.handle(envelope, now);
+        }
+    }
+    let dump = |to: usize| LwwMap::dump(world.nodes[to].replica.map());
+    ensure(dump(1) == dump(2), "the order of arrival decides")?;
+    let faults = [1, 2].map(|to| world.nodes[to].replica.status().faults);
+    ensure(faults == [1, 1], "the fault is not counted")
+}
+
+/// A snapshot with any byte changed is refused.
+fn a_corrupted_snapshot() -> Result<(), String> {
+    let mut world = settled()?;
+    write(&mut world, 0, false)?;
+    let (_, bytes) = world.nodes[0].replica.snapshot();
+    let kept = Kept::decode(&bytes, BOUND_MS).map_err(|error| error.to_string())?;
+    ensure(kept.author() == world.nodes[0].replica.status().author, "it is another's")?;
+    for place in 0..bytes.len() {
+        let mut damaged = bytes.to_vec();
+        damaged[place] ^= 1;
+        ensure(Kept::decode(&damaged.into(), BOUND_MS).is_err(), "damage was taken for a state")?;
+        let cut = bytes.slice(..place);
+        ensure(Kept::decode(&cut, BOUND_MS).is_err(), "a part was taken for a state")?;
+    }
+    Ok(())
+}
