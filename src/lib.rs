@@ -25,7 +25,7 @@
 //! Features: none is the core (machines and vocabulary, no IO); `store` adds stores, handles and
 //! configuration; `fs` real files under storage; `sql` SQLite; `postgres` PostgreSQL; `serde` values as
 //! Rust types; `blocking` the facade without async; `lua` the Lua surface; `cli` the binary; `raft` the
-//! Raft node without IO; `node` what runs it on sockets; `http` its metrics and probes. The default has
+//! Raft node without IO; `crdt` the CRDT engine without IO; `node` what runs it on sockets; `http` its metrics and probes. The default has
 //! all of them.
 
 // Floor 0: the vocabulary.

@@ -65,6 +65,11 @@ pub const TRACES: &[(&str, &str)] = &[
          | n1 exchanges with n0 | n0 gets push of n1 | n2 exchanges with n0 | n2 collects",
     ),
     (
+        "stale sync joins",
+        "n0 puts | n1 deletes | n2 asks n0 | n0 gets ask of n2 | n2 exchanges with n1 \
+         | n0 exchanges with n1 | n2 restarts empty | n2 gets answer of n0",
+    ),
+    (
         "collector not whole",
         "n0 puts | n1 deletes | n2 exchanges with n1 | n1 tells n0 | n1 restarts empty \
          | n1 exchanges with n0 | n0 restarts empty | n0 exchanges with n2 | n0 gets digest of n1 \
@@ -83,6 +88,11 @@ pub const TRACES: &[(&str, &str)] = &[
         "no containment",
         "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 exchanges with n1 | n0 gets push of n1 \
          | n0 tells n2 | n2 gets digest of n0 | n2 collects | n2 gets push of n0",
+    ),
+    (
+        "no receive filter",
+        "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 exchanges with n1 | n0 gets push of n1 \
+         | n2 exchanges with n0 | n2 collects | n2 gets push of n0",
     ),
     (
         "no drop in sync",

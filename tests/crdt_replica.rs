@@ -1,0 +1,369 @@
+//! What a replica promises whoever drives it: refusals, pushes, exchanges, durability, messages in bytes.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use plimsoll::clock::{Now, UnixMillis};
+use plimsoll::crdt::{
+    Body, Envelope, Incarnation, Kept, MemberId, Options, Pushed, Refusal, Replica, Start,
+};
+use plimsoll::entry::{Key, Ttl};
+use plimsoll::keyspace::Keyspace;
+use plimsoll::kv::QualifiedKey;
+use plimsoll::limits::VALUE_BYTES_MAX;
+use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage, StorageOptions, StoredEntry};
+use plimsoll::value::{Encoded, Value};
+
+const NOW: Now = Now { monotonic_ms: 0, wall: UnixMillis(1_000_000) };
+
+fn at(ms: u64) -> Now {
+    Now { monotonic_ms: ms, wall: UnixMillis(1_000_000 + ms) }
+}
+
+fn start(member: u64, members: u64, number: u64) -> Start {
+    Start {
+        member: MemberId(member),
+        number,
+        members: (1..=members).map(MemberId).collect::<BTreeSet<_>>(),
+        reserved: UnixMillis(0),
+        is_durable: false,
+        options: Options::default(),
+    }
+}
+
+fn begin(start: Start) -> Replica {
+    let mut replica = Replica::begin(start, None, Incarnation(0));
+    replica.reserve(UnixMillis(u64::MAX));
+    replica
+}
+
+/// Two replicas that have joined.
+fn pair() -> (Replica, Replica) {
+    let (mut one, mut other) = (begin(start(1, 2, 1)), begin(start(2, 2, 1)));
+    exchange(&mut one, &mut other, NOW);
+    exchange(&mut other, &mut one, NOW);
+    (one, other)
+}
+
+/// The asker takes the state of the server. Answers the bytes that went there and back.
+fn exchange(asker: &mut Replica, server: &mut Replica, now: Now) -> usize {
+    let mut bytes = 0;
+    let mut next = Some(asker.ask(server.status().author.member, now));
+    while let Some(ask) = next {
+        let answer = server.handle(through_bytes(&ask, &mut bytes), now).reply.unwrap();
+        next = asker.handle(through_bytes(&answer, &mut bytes), now).reply;
+    }
+    bytes
+}
+
+fn through_bytes(envelope: &Envelope, bytes: &mut usize) -> Envelope {
+    let encoded = envelope.encode();
+    *bytes += encoded.len();
+    Envelope::decode(encoded).unwrap()
+}
+
+fn key(name: impl ToString) -> QualifiedKey {
+    QualifiedKey::new(&Keyspace::new("k").unwrap(), &Key::new(&name.to_string()).unwrap())
+}
+
+fn value(value: impl Into<Value>) -> Encoded {
+    Encoded::new(&value.into()).unwrap()
+}
+
+fn shown(replica: &Replica, name: impl ToString, now: Now) -> Option<Value> {
+    let entry = replica.get(&key(name), now.wall).unwrap()?;
+    Some(entry.bytes.as_ref().unwrap().decode())
+}
+
+#[test]
+fn a_sole_member_serves_at_once_and_others_once_they_have_joined() {
+    let mut alone = begin(start(1, 1, 1));
+    alone.put(&key("a"), value(1), None, NOW).unwrap();
+    assert_eq!(shown(&alone, "a", NOW), Some(1.into()));
+    assert_eq!(alone.poll_push(), None, "there is nobody to tell");
+
+    let (mut one, mut other) = (begin(start(1, 2, 1)), begin(start(2, 2, 1)));
+    assert_eq!(one.put(&key("a"), value(1), None, NOW), Err(Refusal::NotJoined));
+    assert_eq!(one.get(&key("a"), NOW.wall), Err(Refusal::NotJoined));
+    assert_eq!(one.digest(MemberId(2), NOW), None);
+    exchange(&mut one, &mut other, NOW);
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    assert_eq!(other.get(&key("a"), NOW.wall), Err(Refusal::NotJoined));
+    assert_eq!(other.unmet().collect::<Vec<_>>(), [MemberId(1)]);
+    exchange(&mut other, &mut one, NOW);
+    assert_eq!(shown(&other, "a", NOW), Some(1.into()));
+}
+
+#[test]
+fn pushes_tell_the_newest_write_of_a_key_and_cover_those_it_superseded() {
+    let (mut one, mut other) = pair();
+    for number in 0..5 {
+        one.put(&key("a"), value(number), None, NOW).unwrap();
+    }
+    one.delete(&key("b"), NOW).unwrap();
+    let pushes = one.poll_push().unwrap();
+    let superseded: Vec<_> = pushes.iter().map(|it| it.superseded.len()).collect();
+    assert_eq!(superseded, [4, 0]);
+    assert_eq!(one.poll_push(), None);
+    let envelope = one.push(MemberId(2), pushes, NOW);
+    other.handle(envelope.clone(), NOW);
+    assert_eq!(shown(&other, "a", NOW), Some(4.into()));
+    assert_eq!(other.coverage(), one.coverage(), "no gap is left");
+    let relayed = other.poll_push().unwrap();
+    let authors: BTreeSet<_> = relayed.iter().map(|it| it.entry.dot().author.member).collect();
+    assert_eq!(authors, BTreeSet::from([MemberId(1)]), "a relayed write is still its author's");
+    other.handle(envelope, NOW);
+    assert_eq!(other.poll_push(), None, "what is no news is not relayed");
+}
+
+#[test]
+fn beyond_the_bound_of_tombstones_no_new_key_is_written_or_deleted() {
+    let options = Options { tombstones_max: 2, ..Options::default() };
+    let mut replica = begin(Start { options, ..start(1, 1, 1) });
+    replica.delete(&key("a"), NOW).unwrap();
+    let ttl = Ttl::from_ms(1).unwrap();
+    replica.put(&key("b"), value(1), ttl, NOW).unwrap();
+    replica.put(&key("c"), value(1), None, NOW).unwrap();
+    let later = at(10);
+    let before = replica.status();
+    assert_eq!(replica.put(&key("d"), value(1), None, later), Err(Refusal::Tombstones));
+    assert_eq!(replica.delete(&key("d"), later), Err(Refusal::Tombstones));
+    assert_eq!(replica.status().registers, before.registers);
+    replica.put(&key("a"), value(2), None, later).unwrap();
+    replica.put(&key("d"), value(1), None, later).unwrap();
+    replica.delete(&key("c"), later).unwrap();
+    assert_eq!(replica.delete(&key("e"), later), Err(Refusal::Tombstones));
+    replica.collect(100, later);
+    assert_eq!(replica.status().dropped, 1, "the delete; what expired waits for the clocks");
+    replica.delete(&key("e"), later).unwrap();
+}
+
+#[test]
+fn a_deadline_travels_with_its_value_and_goes_with_it() {
+    let (mut one, mut other) = pair();
+    let ttl = Ttl::from_ms(500).unwrap();
+    let written = one.put(&key("a"), value(1), ttl, NOW).unwrap();
+    assert_eq!(written.deadline, Some(NOW.wall.after(500)));
+    one.put(&key("b"), value(1), ttl, NOW).unwrap();
+    one.put(&key("b"), value(2), None, NOW).unwrap();
+    exchange(&mut other, &mut one, NOW);
+    assert_eq!(shown(&other, "a", at(499)), Some(1.into()));
+    assert_eq!(shown(&other, "a", at(500)), None);
+    assert_eq!(shown(&other, "b", at(9_000)), Some(2.into()));
+    other.handle_tick(at(500));
+    assert_eq!(shown(&other, "a", NOW), None, "time never goes back for a reader");
+    assert_eq!(other.poll_push(), None, "expiry writes nothing");
+    assert!(!one.delete(&key("a"), at(600)).unwrap().was_shown);
+}
+
+#[test]
+fn an_exchange_takes_bytes_in_proportion_to_the_difference() {
+    let (mut one, mut other) = pair();
+    for number in 0..5_000 {
+        one.put(&key(number), value("x".repeat(100).as_str()), None, NOW).unwrap();
+    }
+    let all = exchange(&mut other, &mut one, NOW);
+    assert!(all > 500_000, "{all} bytes, in chunks");
+    assert_eq!(other.map().dump(), one.map().dump());
+    for number in [7, 4_000] {
+        one.put(&key(number), value(number), None, NOW).unwrap();
+    }
+    other.put(&key("own"), value(1), None, NOW).unwrap();
+    let few = exchange(&mut other, &mut one, NOW);
+    assert!(few < 1_000, "{few} bytes for two writes of 5,000");
+    assert!(exchange(&mut other, &mut one, NOW) < 400);
+}
+
+#[test]
+fn the_largest_value_travels() {
+    let (mut one, mut other) = pair();
+    let large = value(vec![7; VALUE_BYTES_MAX - 4]);
+    one.put(&key("a"), large.clone(), None, NOW).unwrap();
+    let pushes = one.poll_push().unwrap();
+    let envelope = one.push(MemberId(2), pushes, NOW);
+    other.handle(through_bytes(&envelope, &mut 0), NOW);
+    assert_eq!(other.get(&key("a"), NOW.wall).unwrap().unwrap().bytes, Some(large));
+}
+
+#[test]
+fn a_member_that_is_told_of_a_later_start_of_itself_has_ended() {
+    let (mut one, mut other) = pair();
+    let mut again = begin(start(1, 2, 5));
+    exchange(&mut again, &mut other, NOW);
+    let digest = other.digest(MemberId(1), NOW).unwrap();
+    one.handle(digest, NOW);
+    let refusal = Refusal::Superseded(Incarnation(5));
+    assert_eq!(one.put(&key("a"), value(1), None, NOW), Err(refusal));
+    assert_eq!(one.get(&key("a"), NOW.wall), Err(refusal));
+    again.put(&key("a"), value(1), None, NOW).unwrap();
+}
+
+#[test]
+fn a_durable_replica_says_and_shows_nothing_that_is_not_durable() {
+    let mut one = begin(Start { is_durable: true, ..start(1, 2, 1) });
+    let mut other = begin(start(2, 2, 1));
+    let ask = other.ask(MemberId(1), NOW);
+    assert_eq!(one.handle(ask, NOW).reply, None, "whom it answers is not durable yet");
+    let (number, _) = one.poll_record().unwrap();
+    one.handle_durable(number);
+    exchange(&mut other, &mut one, NOW);
+    exchange(&mut one, &mut other, NOW);
+    let (number, _) = one.poll_record().unwrap();
+    assert_eq!(one.get(&key("a"), NOW.wall), Ok(None));
+    one.handle_durable(number);
+
+    let written = one.put(&key("a"), value(1), None, NOW).unwrap();
+    assert_eq!(shown(&one, "a", NOW), None);
+    assert_eq!(one.poll_push(), None);
+    let (number, _) = one.poll_record().unwrap();
+    assert_eq!(written.record, Some(number));
+    let second = one.put(&key("a"), value(2), None, NOW).unwrap();
+    assert_eq!(second.record, Some(number + 1));
+    assert_eq!(one.poll_push(), None);
+    one.handle_durable(number);
+    assert_eq!(shown(&one, "a", NOW), Some(1.into()));
+    assert_eq!(one.poll_push().unwrap()[0].entry.dot(), written.dot);
+    assert_eq!(one.poll_push(), None);
+    assert_eq!(one.poll_record().unwrap().0, number + 1);
+    assert_eq!(one.poll_record(), None, "nothing changed");
+    one.handle_durable(number + 1);
+    assert_eq!(one.poll_push().unwrap()[0].entry.dot(), second.dot);
+}
+
+/// As a driver would: records are entries of the log, a snapshot replaces those before it.
+#[test]
+fn records_and_snapshots_survive_a_crash_on_storage() {
+    let options = StorageOptions::default();
+    let (mut storage, _) = Storage::open(MemDisk::new(), options).unwrap();
+    let durable = |number| Start { is_durable: true, ..start(1, 1, number) };
+    let mut replica = begin(durable(1));
+    storage.save_snapshot(SnapshotMeta::default(), &replica.snapshot().1).unwrap();
+    let (mut acknowledged, mut saved) = (0, 0);
+    for round in 0..20_u64 {
+        replica.put(&key(round % 7), value(round as i64), None, NOW).unwrap();
+        replica.delete(&key((round + 3) % 7), NOW).unwrap();
+        replica.collect(100, NOW);
+        let (number, data) = replica.poll_record().unwrap();
+        let entry = StoredEntry { index: number, term: 1, data, ..StoredEntry::default() };
+        storage.write(&Batch { entries: vec![entry], ..Batch::default() }).unwrap();
+        storage.sync().unwrap();
+        replica.handle_durable(number);
+        acknowledged = number;
+        if round == 9 {
+            let (number, bytes) = replica.snapshot();
+            storage.save_snapshot(SnapshotMeta { index: number, term: 1 }, &bytes).unwrap();
+            storage.compact(number).unwrap();
+            saved = number;
+        }
+    }
+    let expected = replica.snapshot();
+    replica.put(&key("lost"), value(1), None, NOW).unwrap();
+    let (number, data) = replica.poll_record().unwrap();
+    let entry = StoredEntry { index: number, term: 1, data, ..StoredEntry::default() };
+    storage.write(&Batch { entries: vec![entry], ..Batch::default() }).unwrap();
+
+    let mut disk = storage.into_disk();
+    disk.lose_unsynced();
+    let (_, recovered) = Storage::open(disk, options).unwrap();
+    let (meta, snapshot) = recovered.snapshot.unwrap();
+    assert_eq!(meta.index, saved);
+    let mut kept = Kept::decode(&snapshot, Options::default().clock_bound_ms).unwrap();
+    let after = kept.record();
+    for entry in recovered.entries.into_iter().filter(|entry| entry.index > after) {
+        kept.apply(entry.data).unwrap();
+    }
+    assert_eq!(kept.record(), acknowledged);
+    let resumed = Replica::resume(durable(2), kept);
+    assert_eq!(resumed.snapshot(), expected);
+}
+
+#[test]
+fn a_record_out_of_its_order_is_refused() {
+    let mut replica = begin(Start { is_durable: true, ..start(1, 1, 1) });
+    let (_, snapshot) = replica.snapshot();
+    let mut records = Vec::new();
+    for number in 0..3 {
+        replica.put(&key(number), value(number), None, NOW).unwrap();
+        records.push(replica.poll_record().unwrap().1);
+    }
+    let mut kept = Kept::decode(&snapshot, 5_000).unwrap();
+    let before = kept.clone();
+    assert!(kept.apply(records[1].clone()).is_err());
+    assert_eq!(kept, before);
+    for length in 0..records[0].len() {
+        assert!(kept.apply(records[0].slice(..length)).is_err(), "what is cut is refused");
+    }
+    records.into_iter().for_each(|record| kept.apply(record).unwrap());
+}
+
+/// Messages of every kind.
+fn messages() -> Vec<Envelope> {
+    let (mut one, mut other) = pair();
+    for number in 0..20 {
+        one.put(&key(number), value(number), Ttl::from_ms(9).unwrap(), NOW).unwrap();
+    }
+    one.delete(&key(3), NOW).unwrap();
+    one.put(&key(4), value("again"), None, NOW).unwrap();
+    let pushes: Vec<Pushed> = one.poll_push().unwrap();
+    let ask = other.ask(MemberId(1), NOW);
+    let answer = one.handle(ask.clone(), NOW).reply.unwrap();
+    let digest = one.digest(MemberId(2), NOW).unwrap();
+    vec![one.push(MemberId(2), pushes, NOW), ask, answer, digest]
+}
+
+#[test]
+fn messages_are_canonical_and_what_is_cut_or_added_to_is_refused() {
+    for envelope in messages() {
+        let bytes = envelope.encode();
+        assert_eq!(Envelope::decode(bytes.clone()).unwrap(), envelope);
+        for length in 0..bytes.len() {
+            assert!(Envelope::decode(bytes.slice(..length)).is_err());
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(Envelope::decode(longer.into()).is_err());
+        for place in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut flipped = bytes.to_vec();
+                flipped[place] ^= 1 << bit;
+                let flipped = Bytes::from(flipped);
+                if let Ok(read) = Envelope::decode(flipped.clone()) {
+                    assert_eq!(read.encode(), flipped, "what is read is what was written");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_for_or_from_somebody_else_is_not_looked_at() {
+    let (_, other) = pair();
+    for mut envelope in messages() {
+        for (from, to) in [(1, 3), (2, 2), (7, 2)] {
+            envelope.from.member = MemberId(from);
+            envelope.to = MemberId(to);
+            if let Body::Push(_) | Body::Ask(_) = envelope.body {
+                let mut replica = other.clone();
+                assert_eq!(replica.handle(envelope.clone(), NOW).reply, None);
+                assert_eq!(replica, other);
+            }
+        }
+    }
+}
+
+/// The hexadecimal digits of a block of the page.
+fn block(name: &str) -> String {
+    let page = include_str!("../docs/design/crdt.md");
+    let (_, rest) = page.split_once(&format!("```hex {name}\n")).unwrap();
+    rest.split("```").next().unwrap().split_whitespace().collect()
+}
+
+#[test]
+fn the_page_shows_what_the_code_writes() {
+    let (mut one, _) = pair();
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    let pushes = one.poll_push().unwrap();
+    let bytes = one.push(MemberId(2), pushes, NOW).encode();
+    let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(written, block("push"));
+}
