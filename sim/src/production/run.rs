@@ -87,7 +87,9 @@ fn simulate(seed: u64, is_printed: bool) -> Report {
         let mut run = Run::new(plan, seed, is_printed);
         let result = run.play().await;
         let overview = run.overview().await;
-        run.report(result, overview)
+        let report = run.report(result, overview);
+        run.shared.lock().empty();
+        report
     });
     report.wall = start.elapsed();
     report

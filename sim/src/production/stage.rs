@@ -221,6 +221,12 @@ impl Stage {
         self.violation.get_or_insert(violation);
     }
 
+    /// Leaves nothing here: tasks that a runtime leaves behind may keep the stage.
+    pub fn empty(&mut self) {
+        self.clients = Clients::new(&self.plan);
+        self.applied.clear();
+    }
+
     /// The first promise that was broken.
     pub fn check(&mut self) -> Result<(), Violation> {
         let is_late = |asked: &&Asked| {
