@@ -218,6 +218,9 @@ pub const CRDT_PATHS_MAX: usize = 256;
 /// Most keys of a replica whose writes wait to be pushed; what comes beyond it is left to exchanges.
 pub const CRDT_QUEUE_KEYS_MAX: usize = 100_000;
 
+/// Most writes of one key that a push of a replica names; those before are left to exchanges.
+pub const CRDT_SUPERSEDED_MAX: usize = 1_024;
+
 /// Most entries from the future that a replica remembers not to ask for.
 pub const CRDT_REFUSED_MAX: usize = 10_000;
 

@@ -11,7 +11,7 @@ use plimsoll::crdt::{
 use plimsoll::entry::{Key, Ttl};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::QualifiedKey;
-use plimsoll::limits::VALUE_BYTES_MAX;
+use plimsoll::limits::{CRDT_SUPERSEDED_MAX, VALUE_BYTES_MAX};
 use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage, StorageOptions, StoredEntry};
 use plimsoll::value::{Encoded, Value};
 
@@ -115,6 +115,25 @@ fn pushes_tell_the_newest_write_of_a_key_and_cover_those_it_superseded() {
     assert_eq!(authors, BTreeSet::from([MemberId(1)]), "a relayed write is still its author's");
     other.handle(envelope, NOW);
     assert_eq!(other.poll_push(), None, "what is no news is not relayed");
+}
+
+/// However often a key is written between two pushes.
+#[test]
+fn a_push_names_no_more_writes_than_its_limit_and_an_exchange_covers_the_rest() {
+    let (mut one, mut other) = pair();
+    for number in 0..3 * CRDT_SUPERSEDED_MAX {
+        one.put(&key("a"), value(number), None, NOW).unwrap();
+    }
+    let pushes = one.poll_push().unwrap();
+    assert_eq!(pushes[0].superseded.len(), CRDT_SUPERSEDED_MAX - 1);
+    let envelope = one.push(MemberId(2), pushes, NOW);
+    other.handle(envelope, NOW);
+    assert_eq!(other.map().dump(), one.map().dump());
+    assert_ne!(other.coverage(), one.coverage());
+    let digest = one.digest(MemberId(2), NOW).unwrap();
+    assert!(other.handle(digest, NOW).is_behind);
+    assert!(exchange(&mut other, &mut one, NOW) < 400, "no entries, only what is covered");
+    assert_eq!(other.coverage(), one.coverage());
 }
 
 #[test]

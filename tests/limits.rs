@@ -100,6 +100,7 @@ fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
         CRDT_CHUNK_BYTES,
         CRDT_PATHS_MAX,
         CRDT_QUEUE_KEYS_MAX,
+        CRDT_SUPERSEDED_MAX,
         CRDT_REFUSED_MAX,
         CRDT_RECORDS_MAX,
         FRAME_BYTES_MAX,

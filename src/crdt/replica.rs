@@ -23,7 +23,7 @@ use crate::hlc::{ClockRefusal, HybridClock, HybridTime, PeerClocks};
 use crate::kv::{KeyRef, QualifiedKey};
 use crate::limits::{
     CRDT_CHUNK_BYTES, CRDT_CLOCK_BOUND_MS_DEFAULT, CRDT_QUEUE_KEYS_MAX, CRDT_REFUSED_MAX,
-    CRDT_TOMBSTONES_DEFAULT,
+    CRDT_SUPERSEDED_MAX, CRDT_TOMBSTONES_DEFAULT,
 };
 use crate::mutant::mutant;
 use crate::value::Encoded;
@@ -358,8 +358,8 @@ impl Replica {
             said.push((key.clone(), held));
             if let Some(entry) = spoken.map.entry(key) {
                 let is_other = |dot: &Dot| *dot != entry.dot();
-                let superseded = ready.into_iter().filter(is_other).collect();
-                bytes += key.as_bytes().len() + entry.size();
+                let superseded: Vec<_> = ready.into_iter().filter(is_other).collect();
+                bytes += key.as_bytes().len() + entry.size() + superseded.len() * DOT_BYTES;
                 pushes.push(Pushed { key: key.clone(), entry: Arc::clone(entry), superseded });
             }
         }
@@ -602,7 +602,9 @@ impl Replica {
         let is_alone = self.state.others().next().is_none();
         let is_full = self.queue.len() >= CRDT_QUEUE_KEYS_MAX && !self.queue.contains_key(key);
         if !is_alone && !is_full {
-            self.queue.entry(key.clone()).or_default().extend(dots);
+            let waiting = self.queue.entry(key.clone()).or_default();
+            waiting.extend(dots);
+            waiting.drain(..waiting.len().saturating_sub(CRDT_SUPERSEDED_MAX));
         }
     }
 
@@ -625,3 +627,6 @@ impl Default for Options {
         }
     }
 }
+
+/// About how many bytes the name of a write takes in a message.
+const DOT_BYTES: usize = 12;
