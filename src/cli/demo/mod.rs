@@ -100,10 +100,7 @@ async fn survive(cluster: &mut Cluster, engine: &Plimsoll) -> Told<()> {
     say!("    {} is killed, the leader; nobody is told", Cluster::name(old));
     let new = cluster.leader().await?;
     let after = began.elapsed().as_millis();
-    say!(
-        "    {} leads after {after} ms; no call was answered wrongly meanwhile",
-        Cluster::name(new)
-    );
+    say!("    {} leads after {after} ms: who asked meanwhile had to wait", Cluster::name(new));
     tokio::time::sleep(CALM).await;
     cluster.start(old).await?;
     let caught_up = cluster.catch_up(old).await?;
