@@ -65,34 +65,38 @@ impl Report {
 }
 
 /// Runs a seed in this thread, which must be a fresh one.
-///
-/// The channels are those of the true tokio: which of those who wait for a `watch` is woken first is
-/// random in them. Around the simulated runtime there is one of theirs, for its seed alone.
 pub(super) fn run(seed: u64, is_printed: bool) -> Report {
-    let random = channels::runtime::RngSeed::from_bytes(&seed.to_le_bytes());
-    let around = channels::runtime::Builder::new_current_thread().rng_seed(random).build();
-    let inside = async { simulate(seed, is_printed) };
-    around.expect("it needs nothing").block_on(channels::task::unconstrained(inside))
-}
-
-fn simulate(seed: u64, is_printed: bool) -> Report {
     let start = Instant::now();
     let plan = plan_of(seed);
     let mut config = Config::default();
     // Every message takes two hops.
     config.net.send_latency =
         Duration::from_micros(plan.link_us_min)..Duration::from_micros(plan.link_us_max);
+    // The first of all: with it the thread's hash maps have the order of the seed.
     let runtime = Runtime::with_seed_and_config(seed, config);
-    let mut report = runtime.block_on(async move {
-        let mut run = Run::new(plan, seed, is_printed);
-        let result = run.play().await;
-        let overview = run.overview().await;
-        let report = run.report(result, overview);
-        run.shared.lock().empty();
-        report
-    });
+    let simulated = async move {
+        runtime.block_on(async move {
+            let mut run = Run::new(plan, seed, is_printed);
+            let result = run.play().await;
+            let overview = run.overview().await;
+            let report = run.report(result, overview);
+            run.shared.lock().empty();
+            report
+        })
+    };
+    let mut report = with_channels_of(seed, simulated);
     report.wall = start.elapsed();
     report
+}
+
+/// Runs with what is random in channels from a seed.
+///
+/// They are those of the true tokio: which of those who wait for a `watch` is woken first is random in
+/// them. A runtime of theirs around the simulated one has no other purpose.
+fn with_channels_of<T>(seed: u64, simulated: impl Future<Output = T>) -> T {
+    let random = channels::runtime::RngSeed::from_bytes(&seed.to_le_bytes());
+    let around = channels::runtime::Builder::new_current_thread().rng_seed(random).build();
+    around.expect("it needs nothing").block_on(channels::task::unconstrained(simulated))
 }
 
 fn plan_of(seed: u64) -> Plan {
