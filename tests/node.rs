@@ -345,6 +345,45 @@ async fn a_node_that_starts_on_another_port_is_reached_there() {
     }
 }
 
+/// Whoever has heard a node where it was follows the log once that knows better.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_that_has_moved_is_reached_by_whoever_leads_later() {
+    let mut nodes = Nodes::places(4, 3);
+    for place in 0..3 {
+        nodes.start(place).await;
+    }
+    let leader = nodes.leader().await;
+    let heir = (leader + 1) % 3;
+    // It asks to take part through one follower only, which hears where it is.
+    let learner = |nodes: &Nodes, door: usize| {
+        let mut options = nodes.options(3);
+        options.is_eligible = false;
+        options.network.as_mut().unwrap().join = vec![nodes.addresses[door].clone()];
+        options
+    };
+    let options = learner(&nodes, heir);
+    nodes.start_with(3, options).await;
+    all_are_known(&nodes).await;
+    // Back on another port, it tells that to the leader alone.
+    nodes.stop(3).await;
+    nodes.addresses[3] = nodes::free_address();
+    let options = learner(&nodes, leader);
+    nodes.start_with(3, options).await;
+    all_are_known(&nodes).await;
+    let id = nodes.status(heir).await.unwrap().raft.id;
+    nodes.handle(leader).request(Request::Transfer(id), PATIENCE).await.unwrap();
+    eventually("the follower leads", async || {
+        nodes.status(heir).await.filter(|status| status.raft.role == Role::Leader)
+    })
+    .await;
+    nodes.stop(leader).await;
+    write(nodes.handle(heir), "late", "v").await.unwrap();
+    let mut published = nodes.handle(3).published();
+    let arrived = published
+        .wait_for(|published| value_of(&published.machine, "late") == Some(Value::from("v")));
+    tokio::time::timeout(PATIENCE, arrived).await.expect("it is reached").unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_that_starts_on_other_ports_finds_itself_by_where_it_joins() {
     let mut nodes = Nodes::founded(3).await;

@@ -254,7 +254,10 @@ impl Running {
                         self.driver.links.wish(&address, wish);
                     }
                 }
-                Input::Heard(id, address) => self.driver.links.heard(id, address),
+                Input::Heard(id, address) => {
+                    let logged = self.node.members().get(&id).map(|member| member.address.clone());
+                    self.driver.links.heard(id, address, logged);
+                }
                 Input::Unreachable(peer) => self.node.handle_unreachable(peer, now),
                 Input::Request { request, deadline_ms, answer } => {
                     let id = self.next_request();

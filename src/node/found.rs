@@ -58,7 +58,7 @@ impl Driver {
                         return Ok(None);
                     }
                     Some(Input::Hello(hello)) => founding.handle_hello(hello, self.now()),
-                    Some(Input::Heard(id, address)) => self.links.heard(id, address),
+                    Some(Input::Heard(id, address)) => self.links.heard(id, address, None),
                     Some(Input::Status(answer)) => {
                         let phase = Phase::Founding(founding.status(self.now()));
                         let status = NodeStatus { name: self.options.name.clone(), phase };

@@ -34,7 +34,14 @@ pub(super) struct Links {
     metrics: Arc<Metrics>,
     links: BTreeMap<String, Link>,
     /// Where nodes said that they are when they were heard last.
-    heard: BTreeMap<RaftId, String>,
+    heard: BTreeMap<RaftId, Heard>,
+}
+
+/// Where a node said that it is.
+struct Heard {
+    address: String,
+    /// What the log said then, if it knew the node. Once it says something else it knows better.
+    logged: Option<String>,
 }
 
 struct Link {
@@ -76,9 +83,10 @@ impl Links {
 
     /// Sends a message to a member: where it was heard, for it may have moved since the log knows it;
     /// else at the address of the log.
-    pub fn send(&mut self, address: Option<&str>, envelope: Envelope) {
-        let heard = self.heard.get(&envelope.to).cloned();
-        if let Some(address) = heard.or_else(|| address.map(str::to_owned)) {
+    pub fn send(&mut self, logged: Option<&str>, envelope: Envelope) {
+        let heard = self.heard.get(&envelope.to).filter(|heard| heard.logged.as_deref() == logged);
+        let address = heard.map(|heard| heard.address.clone());
+        if let Some(address) = address.or_else(|| logged.map(str::to_owned)) {
             self.give(&address, Frame::Message(envelope));
         }
     }
@@ -93,11 +101,15 @@ impl Links {
         self.give(address, Frame::Wish(wish));
     }
 
-    /// A node was heard that says where it is.
-    pub fn heard(&mut self, id: RaftId, address: String) {
+    /// A node was heard that says where it is; the log may say something else.
+    pub fn heard(&mut self, id: RaftId, address: String, logged: Option<String>) {
+        if self.heard.len() >= HEARD_MAX {
+            // Members come before all others.
+            self.heard.retain(|_, heard| heard.logged.is_some());
+        }
         let has_room = self.heard.len() < HEARD_MAX || self.heard.contains_key(&id);
         if has_room && !address.is_empty() {
-            self.heard.insert(id, address);
+            self.heard.insert(id, Heard { address, logged });
         }
     }
 
@@ -197,10 +209,10 @@ impl Sender {
                 let bytes = frame.encode();
                 self.queued.fetch_sub(frame.weight(), Ordering::Relaxed);
                 // A frame over the limit can't be: the engine bounds what it sends.
-                if sender.push(&bytes).is_err() {
-                    report_lost(&self.inbox, [frame]);
+                match sender.push(&bytes) {
+                    Ok(()) => self.metrics.sent(Side::ToMember).add(bytes.len() as u64),
+                    Err(_) => report_lost(&self.inbox, [frame]),
                 }
-                self.metrics.sent(Side::ToMember).add(bytes.len() as u64);
             }
             if !matches!(timeout(FLUSH_TIME, sender.flush()).await, Ok(Ok(()))) {
                 return report_lost(&self.inbox, &unflushed);
