@@ -88,7 +88,7 @@ impl Session {
     }
 
     /// Asks again about a write of unknown outcome, by the name in its error. It is applied now if it
-    /// was not before. Answers as the write would have.
+    /// was not before. Answers as the write would have; of several that ask at once, one is answered.
     ///
     /// # Errors
     /// As of the write itself; `UNAVAILABLE` with `details.reason = "forgotten"` if the write was given
@@ -113,7 +113,11 @@ impl Session {
         match self.access.write(command, left(deadline)).await.answer {
             Ok(reply) => {
                 let mut state = self.state();
-                state.unknown.remove(operation);
+                // Whoever asked at the same time has had the answer, and the number is free: this
+                // one may be to a repeat that came too late.
+                if state.unknown.remove(operation).is_none() {
+                    return Err(forgotten(operation));
+                }
                 if is_expired(&reply) {
                     state.expire(stamp);
                     return Err(expired());
