@@ -51,15 +51,20 @@ impl Observer {
             (self.role, self.term) = (role, term);
         }
         let leader = node.leader_id();
-        if let Some(id) = leader
-            && self.known != Some((term, id))
-        {
+        let Some(id) = leader else {
+            if self.leader.take().is_some() {
+                warn!(target: RAFT, node = self.name, term, "knows no leader");
+            }
+            return;
+        };
+        let is_another = self.known.replace((term, id)) != Some((term, id));
+        if is_another {
             metrics.leader_changes.add(1);
-            self.known = Some((term, id));
+        }
+        // Also the one of before, after a time without any.
+        if is_another || self.leader.is_none() {
             let leader_name = node.members().get(&id).map_or("?", |member| member.name.as_str());
             info!(target: RAFT, node = self.name, term, leader = %id, leader_name, "follows a leader");
-        } else if leader.is_none() && self.leader.is_some() {
-            warn!(target: RAFT, node = self.name, term, "knows no leader");
         }
         self.leader = leader;
     }
@@ -130,10 +135,15 @@ impl Observer {
                     None => {
                         info!(target: RAFT, node, %id, name, address, voter, "a member was added")
                     }
-                    Some((_, false)) if *voter => {
-                        info!(target: RAFT, node, %id, name, address, "a member was promoted");
+                    Some((_, voted)) if voted != voter => {
+                        let what =
+                            if *voter { "a member was promoted" } else { "a member was demoted" };
+                        info!(target: RAFT, node, %id, name, address, "{what}");
                     }
-                    _ => {}
+                    Some((known, _)) if known != member => {
+                        info!(target: RAFT, node, %id, name, address, "a member has moved");
+                    }
+                    Some(_) => {}
                 }
             }
             for (id, (member, _)) in before.iter().filter(|(id, _)| !now.contains_key(id)) {
