@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::error::{Error, Result};
@@ -68,7 +69,8 @@ impl HttpListener {
     pub fn serve(self, node: NodeHandle, folder: Option<PathBuf>) -> HttpServer {
         let Self { listener, address } = self;
         let readiness = Readiness::new(node.clone());
-        let serving = Serving { node, readiness, folder: folder.map(Arc::from) };
+        let look = Arc::new(Semaphore::new(1));
+        let serving = Serving { node, readiness, folder: folder.map(Arc::from), look };
         tracing::info!(target: "plimsoll::http", %address, "serves metrics and probes");
         let task = tokio::spawn(serving.run(listener));
         HttpServer { address, task: Mutex::new(Some(task)) }

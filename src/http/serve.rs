@@ -32,6 +32,8 @@ pub(super) struct Serving {
     pub readiness: Readiness,
     /// Where its files lie.
     pub folder: Option<Arc<Path>>,
+    /// Held by whoever looks at them: on a disk that hangs no second one waits.
+    pub look: Arc<Semaphore>,
 }
 
 impl Serving {
@@ -93,17 +95,24 @@ impl Serving {
 
     async fn metrics(&self) -> Answer {
         let figures = self.figures().await.ok();
-        let folder_bytes = match self.folder.clone() {
-            Some(folder) => {
-                let sum = tokio::task::spawn_blocking(move || bytes_in(&folder)).await;
-                sum.ok().flatten()
-            }
-            None => None,
-        };
+        let folder_bytes = self.folder_bytes().await;
         let exposition = Exposition { node: self.node.clone(), figures, folder_bytes };
         let mut answer = Response::new(Full::from(exposition.encode()));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::TYPE));
         answer
+    }
+
+    /// The length of the node's files; none if that can't be learned in time.
+    async fn folder_bytes(&self) -> Option<u64> {
+        let folder = self.folder.clone()?;
+        let look = Arc::clone(&self.look).try_acquire_owned().ok()?;
+        let sum = tokio::task::spawn_blocking(move || {
+            let sum = bytes_in(&folder);
+            drop(look);
+            sum
+        });
+        let time = Duration::from_millis(HTTP_PROBE_MS_MAX);
+        timeout(time, sum).await.ok()?.ok()?
     }
 
     /// What the node's driver tells, or why it does not.
