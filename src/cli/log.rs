@@ -39,6 +39,15 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Writes something behind what was logged, as it is.
+    pub fn tell(&self, text: &str) {
+        let mut lines = self.0.clone();
+        // It takes all that it is given.
+        let _ = lines.write_all(text.as_bytes());
+    }
+}
+
 impl Drop for Log {
     fn drop(&mut self) {
         let (done, is_done) = sync_channel(1);

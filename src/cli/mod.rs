@@ -60,6 +60,8 @@ enum Exit {
     Negative,
     /// An error of the engine.
     Failed(Error),
+    /// An error of the engine that was told already.
+    Told(ErrorKind),
     /// An uncaught error of a script, with its stack.
     ScriptFailed(String),
 }
@@ -80,6 +82,7 @@ impl Exit {
                 output::error(&error);
                 ExitCode::from(code_of(error.kind()))
             }
+            Self::Told(kind) => ExitCode::from(code_of(kind)),
             Self::ScriptFailed(message) => {
                 output::script_error(&message);
                 ExitCode::from(1)

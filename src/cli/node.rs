@@ -4,13 +4,21 @@
 use super::Exit;
 use super::args::NodeArgs;
 use super::log::Log;
-use super::output::say;
+use super::output::{error_text, say};
 use crate::error::Error;
 use crate::registry::{ClusterOptions, Config, LoadOptions, Plimsoll};
 
-/// Runs the node of a configuration, and its stores that start with it.
+/// Runs the node of a configuration, and its stores that start with it. What ends it is told through
+/// its log: where nobody reads standard error, a node still ends.
 pub async fn node(args: NodeArgs) -> Result<Exit, Error> {
-    let _log = Log::start(&args.log)?;
+    let log = Log::start(&args.log)?;
+    Ok(run(args).await.unwrap_or_else(|error| {
+        log.tell(&format!("error: {}", error_text(&error)));
+        Exit::Told(error.kind())
+    }))
+}
+
+async fn run(args: NodeArgs) -> Result<Exit, Error> {
     let config = Config::load(&args.config, LoadOptions::default())?;
     let engine = Plimsoll::open(config).await?;
     let Some(node) = engine.node().await?.node() else {

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use anstream::eprintln;
+use anstream::{eprint, eprintln};
 
 use super::Exit;
 use super::args::FormatArgs;
@@ -228,13 +228,19 @@ pub fn warning(message: &str) {
 
 /// Prints an error with its details.
 pub fn error(error: &Error) {
-    eprintln!("{RED}error{RESET}: {error}");
+    eprint!("{RED}error{RESET}: {}", error_text(error));
+}
+
+/// An error with its details, a line each.
+pub fn error_text(error: &Error) -> String {
+    let mut text = format!("{error}\n");
     for (name, value) in error.details() {
-        match value.as_str() {
-            Some(text) => eprintln!("  {name}: {text}"),
-            None => eprintln!("  {name}: {value:?}"),
-        }
+        text += &match value.as_str() {
+            Some(value) => format!("  {name}: {value}\n"),
+            None => format!("  {name}: {value:?}\n"),
+        };
     }
+    text
 }
 
 /// Prints an uncaught error of a script.
