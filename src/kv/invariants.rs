@@ -7,9 +7,9 @@
 //! 3. The history and the entries tell the same: what the history wrote or removed last is what the
 //!    entries have, and what was written since its beginning stands in it.
 //!
-//! No order and no counts: the decoder sees to those where it reads. No limits of commands (operations of a transaction, `max_size`): those are checked before a
-//! command is proposed, and the machine takes any. Not whether the commands existed: two
-//! histories may lead to one state.
+//! No order and no counts: the decoder sees to those where it reads. No limits of commands (operations
+//! of a transaction, `max_size`): those are checked before a command is proposed, and the machine takes
+//! any. Not whether the commands existed: two histories may lead to one state.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;

@@ -2,8 +2,9 @@
 //!
 //! A command carries (session, seq, low). The machine keeps the replies of the applied sequence
 //! numbers from low on, and where each was executed, in a window of [`SESSION_REPLIES_MAX`], and
-//! answers a repeat from them. A command below low, beyond the window, or of an unknown session is refused and never executed:
-//! that the session is unknown may mean that the command was executed and forgotten.
+//! answers a repeat from them. A command below low, beyond the window, or of an unknown session is
+//! refused and never executed: that the session is unknown may mean that the command was executed and
+//! forgotten.
 //!
 //! Sessions are evicted by count, least recently used first, where every command that names a
 //! session uses it. So eviction depends on the log alone. (Ongaro, "Consensus: Bridging Theory and

@@ -19,7 +19,6 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 use super::batch::Position;
 use super::disk::Disk;
 use super::sector::FORMAT_VERSION;
-use super::wal::SPARE;
 use super::{Damage, StorageError};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::mutant::mutant;
@@ -34,11 +33,11 @@ pub(super) enum Kind {
 /// The name of the identity's file.
 pub(super) const IDENTITY: &str = "identity";
 
-/// The names under which files are written before they get their own.
-pub(super) const TEMPORARY: [&str; 4] = ["identity.new", "snapshot.new", BESIDE, SPARE];
-
-/// That of a snapshot which is saved beside the log.
-pub(super) const BESIDE: &str = "beside.new";
+/// The names under which blobs are written before they get their own; the last one is that of a
+/// snapshot which is saved beside the log.
+pub(super) const IDENTITY_NEW: &str = "identity.new";
+pub(super) const SNAPSHOT_NEW: &str = "snapshot.new";
+pub(super) const BESIDE_NEW: &str = "beside.new";
 
 /// The name of a snapshot's file.
 pub(super) fn snapshot_name(index: u64) -> String {
@@ -157,8 +156,8 @@ impl Kind {
 
     const fn temporary(self) -> &'static str {
         match self {
-            Self::Identity => TEMPORARY[0],
-            Self::Snapshot => TEMPORARY[1],
+            Self::Identity => IDENTITY_NEW,
+            Self::Snapshot => SNAPSHOT_NEW,
         }
     }
 }

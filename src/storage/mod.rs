@@ -297,7 +297,7 @@ impl<D: Disk> SnapshotSaver<D> {
         give: impl FnOnce(&mut Sink<'_>) -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
         let name = blob::snapshot_name(meta.index);
-        let (kind, temporary, at) = (blob::Kind::Snapshot, blob::BESIDE, meta.position());
+        let (kind, temporary, at) = (blob::Kind::Snapshot, blob::BESIDE_NEW, meta.position());
         blob::Blob { kind, temporary, name: &name, at, length }.save(&mut self.disk, give)
     }
 }
@@ -325,6 +325,9 @@ impl SnapshotMeta {
     }
 }
 
+/// What files are called until they get their own names: nobody's, once the folder is opened again.
+const TEMPORARY: [&str; 4] = [blob::IDENTITY_NEW, blob::SNAPSHOT_NEW, blob::BESIDE_NEW, wal::SPARE];
+
 /// The files of a folder by what they are, each kind in order.
 #[derive(Debug, Default)]
 struct Files {
@@ -340,7 +343,7 @@ impl Files {
         for name in disk.names()? {
             if name == blob::IDENTITY {
                 files.has_identity = true;
-            } else if blob::TEMPORARY.contains(&name.as_str()) {
+            } else if TEMPORARY.contains(&name.as_str()) {
                 files.temporary.push(name);
             } else if let Some(index) = blob::snapshot_index(&name) {
                 files.snapshots.push(index);
