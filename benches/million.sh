@@ -36,7 +36,7 @@ memory() {
 
 largest() { tr ' ' '\n' <<<"$1" | sort -n | tail -n 1; }
 
-# Kills nodes as a failure of power would, starts them, and prints the milliseconds from there to the
+# Kills nodes with `kill -9`, starts them, and prints the milliseconds from there to the
 # first linearizable read through any of them.
 killed_until_read() {
     local number began read_at addresses=""

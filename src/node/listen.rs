@@ -72,7 +72,7 @@ impl Listening {
     async fn take(self, stream: TcpStream, from: SocketAddr, _place: OwnedSemaphorePermit) {
         let cluster = *self.cluster.borrow();
         let greeting = Greeting { cluster, ..self.greeting.clone() };
-        // Who does not hold the secret learns nothing, and there is nobody here to tell.
+        // Who does not hold the secret learns nothing.
         let accepting = accept(stream, &self.secret, &greeting, HANDSHAKE_TIME);
         let connection = match accepting.await {
             Ok(connection) => connection,
@@ -179,7 +179,8 @@ const REFUSALS_MAX: usize = 64;
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
 /// The addresses of a node: of its members and of its clients.
 const ADDRESSES: usize = 2;
-/// Files that connections leave to the rest: those of the storage, links to members, refusals.
+/// Files that connections leave to the rest: those of the storage, links to members, refusals, and
+/// whoever asks over HTTP.
 const FILES_KEPT: usize = 256;
 /// In which time one refusal is logged aloud.
 const REFUSAL_PERIOD: Duration = Duration::from_secs(1);

@@ -4,8 +4,8 @@
 //! added as a learner first. A learner that asks is promoted while there are fewer voters than
 //! wanted; it takes the place of a voter of its own name, which a node with an empty directory
 //! replaces. A member that the log knows elsewhere, or by another name, than it is asks too, voter or
-//! not, and the log is put right. All other changes are asked for by people. The leader's node itself refuses what would
-//! lose a quorum, or comes too early: then it is tried again.
+//! not, and the log is put right. All other changes are asked for by people. The leader's node itself
+//! refuses what would lose a quorum, or comes too early: then it is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -45,9 +45,6 @@ struct Contender {
 /// Measures everything and prints it.
 pub async fn run(args: &ContestArgs, clusters: Vec<Cluster>) -> Result<(), String> {
     let mut contenders = Vec::new();
-    for cluster in &clusters {
-        cluster.ready().await?;
-    }
     for cluster in clusters {
         contenders.push(Contender::new(cluster, args.keys).await?);
     }

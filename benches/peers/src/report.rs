@@ -81,8 +81,7 @@ impl Report {
         self.print_machine();
         self.print_rows();
         self.print_aims();
-        let mut systems: Vec<_> = self.rows.iter().map(|row| row.system).collect();
-        systems.dedup();
+        let systems: Vec<_> = self.rows.iter().map(|row| row.system).collect();
         for system in [System::Etcd, System::Nats].into_iter().filter(|of| systems.contains(of)) {
             if let Some(caveat) = system.caveat() {
                 println!("\n{system}*: {caveat}.");

@@ -1,7 +1,8 @@
 //! The systems that are measured, behind one set of operations.
 //!
 //! Each has a client as thin as its protocol allows, whose connection is a task of its own and
-//! carries many operations at once. No retries here: what fails is counted.
+//! carries many operations at once. Nothing is tried again here: what fails is
+//! counted. Plimsoll's client, which is that of the crate, sends a write again by itself.
 
 mod etcd;
 mod nats;
