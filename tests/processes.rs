@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use processes::links::{CLIENTS, Links};
 use processes::load::Load;
-use processes::{NODES, Processes};
+use processes::{NODES, Processes, skipped};
 
 /// What goes wrong, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ fn killed_stopped_and_cut_off_processes_lose_and_invent_nothing() {
     processes.serves();
     let are_told_apart = Links::are_told_apart();
     if !are_told_apart {
-        println!("skipped: faults of links, for nothing tells here whose a connection is");
+        skipped("faults of links, for nothing tells here whose a connection is");
     }
     let until = Instant::now() + Duration::from_secs(seconds);
     let options = |number| processes.client_options(number % NODES);
@@ -146,8 +146,7 @@ fn a_node_whose_disk_is_full_stops_and_catches_up_when_there_is_room() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut processes = Processes::made();
     if let Err(why) = processes.on_small_disk(FULL, 48 << 20) {
-        println!("skipped: no small file system can be mounted here: {why}");
-        return;
+        return skipped(&format!("no small file system can be mounted here: {why}"));
     }
     processes.snapshot_often();
     processes.run_all();
