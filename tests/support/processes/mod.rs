@@ -24,6 +24,8 @@ use links::Links;
 use small_disk::SmallDisk;
 
 pub const NODES: usize = 3;
+/// After how many entries nodes make snapshots that make them often.
+pub const SNAPSHOT_THRESHOLD: usize = 500;
 
 /// How many clusters this process has started.
 static STARTED: AtomicU16 = AtomicU16::new(0);
@@ -38,6 +40,8 @@ pub struct Processes {
     small_disk: Option<(usize, SmallDisk)>,
     /// How many files each node may open, if not as many as this process.
     pub files_max: Option<u32>,
+    /// What each node is told besides its configuration.
+    pub arguments: &'static [&'static str],
 }
 
 /// The relays, and where clients find them.
@@ -67,7 +71,15 @@ impl Processes {
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let running = (0..NODES).map(|_| None).collect();
-        Self { folder, base_port, running, links: None, small_disk: None, files_max: None }
+        Self {
+            folder,
+            base_port,
+            running,
+            links: None,
+            small_disk: None,
+            files_max: None,
+            arguments: &[],
+        }
     }
 
     pub fn run_all(&mut self) {
@@ -116,9 +128,9 @@ impl Processes {
     /// Has all nodes make snapshots after so few entries that whoever was away needs one.
     pub fn snapshot_often(&self) {
         for node in 0..NODES {
-            self.edit(node, |line| {
-                let more = if line == "  raft:" { "\n    snapshot_threshold: 500" } else { "" };
-                format!("{line}{more}")
+            self.edit(node, |line| match line {
+                "  raft:" => format!("{line}\n    snapshot_threshold: {SNAPSHOT_THRESHOLD}"),
+                _ => line.to_owned(),
             });
         }
     }
@@ -159,6 +171,7 @@ impl Processes {
             .args(["node", "--config"])
             // Whoever enters a namespace is at its root.
             .arg(self.folder.path().join(self.config(node)))
+            .args(self.arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
