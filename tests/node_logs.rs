@@ -53,16 +53,19 @@ impl Node {
 
     /// Runs the node until it is ready, and then tells it to stop.
     fn run(&self, mut command: Command) -> Output {
-        let child = command.spawn().unwrap();
-        self.wait_until_ready(&child);
+        let mut child = command.spawn().unwrap();
+        self.wait_until_ready(&mut child);
         tell_to_stop(&child);
         child.wait_with_output().unwrap()
     }
 
-    fn wait_until_ready(&self, child: &Child) {
+    fn wait_until_ready(&self, child: &mut Child) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !is_ready(self.port) {
-            assert!(Instant::now() < deadline, "{} is ready", child.id());
+            if Instant::now() >= deadline {
+                child.kill().unwrap();
+                panic!("the node does not become ready");
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -162,7 +165,7 @@ fn a_log_that_nobody_can_read_does_not_hold_the_node() {
     // Closed at once: every line fails to be written.
     drop(child.stderr.take());
     drop(child.stdout.take());
-    node.wait_until_ready(&child);
+    node.wait_until_ready(&mut child);
     tell_to_stop(&child);
     assert!(child.wait().unwrap().success());
 }
@@ -186,7 +189,7 @@ async fn a_log_that_nobody_reads_does_not_hold_the_node() {
     let (_unread, full) = full_pipe().await;
     let mut command = node.command(&["--log", "trace"]);
     let mut child = command.stdout(Stdio::null()).stderr(full).spawn().unwrap();
-    node.wait_until_ready(&child);
+    node.wait_until_ready(&mut child);
     let since = Instant::now();
     tell_to_stop(&child);
     let status = loop {
