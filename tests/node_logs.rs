@@ -2,19 +2,22 @@
 #![cfg(all(feature = "cli", unix))]
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/nodes.rs"]
+mod nodes;
+
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use nodes::free_address;
 use plimsoll::json;
 use plimsoll::value::{Table, Value};
-
-static PORTS: AtomicU16 = AtomicU16::new(0);
+use tokio::net::unix::pipe;
 
 /// A node of its own in a folder, whose configuration names a port for HTTP.
 struct Node {
@@ -25,9 +28,7 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Below the ports that the system gives to others.
-        let place = PORTS.fetch_add(1, Ordering::Relaxed);
-        let port = 9_000 + (std::process::id() % 100) as u16 * 8 + place;
+        let port = free_address().parse::<SocketAddr>().unwrap().port();
         let text = format!(
             "version: \"1.0\"\nnamespace: app\nentries: []\ncluster:\n  enabled: true\n  name: n1\n  \
              http: {{bind_addr: 127.0.0.1, bind_port: {port}}}\n  raft: {{data_dir: data}}\n"
@@ -52,16 +53,19 @@ impl Node {
 
     /// Runs the node until it is ready, and then tells it to stop.
     fn run(&self, mut command: Command) -> Output {
-        let child = command.spawn().unwrap();
-        self.wait_until_ready(&child);
-        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        let mut child = command.spawn().unwrap();
+        self.wait_until_ready(&mut child);
+        tell_to_stop(&child);
         child.wait_with_output().unwrap()
     }
 
-    fn wait_until_ready(&self, child: &Child) {
+    fn wait_until_ready(&self, child: &mut Child) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !is_ready(self.port) {
-            assert!(Instant::now() < deadline, "{} is ready", child.id());
+            if Instant::now() >= deadline {
+                child.kill().unwrap();
+                panic!("the node does not become ready");
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -72,6 +76,10 @@ fn is_ready(port: u16) -> bool {
     let _ = stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: n\r\n\r\n");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200 OK")
+}
+
+fn tell_to_stop(child: &Child) {
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
 }
 
 fn stderr_of(output: &Output) -> String {
@@ -151,15 +159,50 @@ fn what_is_no_filter_is_wrong_usage() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_does_not_hold_the_node() {
+fn a_log_that_nobody_can_read_does_not_hold_the_node() {
     let node = Node::new();
     let mut child = node.command(&["--log", "trace"]).spawn().unwrap();
     // Closed at once: every line fails to be written.
     drop(child.stderr.take());
     drop(child.stdout.take());
-    node.wait_until_ready(&child);
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    node.wait_until_ready(&mut child);
+    tell_to_stop(&child);
     assert!(child.wait().unwrap().success());
+}
+
+/// A pipe that takes no byte more: the end that is read, and the other one.
+async fn full_pipe() -> (pipe::Receiver, OwnedFd) {
+    let (to, from) = pipe::pipe().unwrap();
+    to.writable().await.unwrap();
+    let full = loop {
+        if let Err(full) = to.try_write(b".") {
+            break full;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock, "{full}");
+    (from, to.into_blocking_fd().unwrap())
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_does_not_hold_the_node() {
+    let node = Node::new();
+    let (_unread, full) = full_pipe().await;
+    let mut command = node.command(&["--log", "trace"]);
+    let mut child = command.stdout(Stdio::null()).stderr(full).spawn().unwrap();
+    node.wait_until_ready(&mut child);
+    let since = Instant::now();
+    tell_to_stop(&child);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if since.elapsed() > Duration::from_secs(5) {
+            child.kill().unwrap();
+            panic!("the node waits for its log");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(status.success(), "{status}");
 }
 
 #[test]

@@ -11,12 +11,16 @@ mod processes;
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use plimsoll::keyspace::Keyspace;
+use plimsoll::node::{Access, Client, Session};
+use plimsoll::store::{RaftStore, StoreHandle};
 use processes::links::{CLIENTS, Links};
 use processes::load::Load;
-use processes::{NODES, Processes};
+use processes::{NODES, Processes, SNAPSHOT_THRESHOLD, skipped};
 
 /// What goes wrong, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +109,7 @@ fn killed_stopped_and_cut_off_processes_lose_and_invent_nothing() {
     processes.serves();
     let are_told_apart = Links::are_told_apart();
     if !are_told_apart {
-        println!("skipped: faults of links, for nothing tells here whose a connection is");
+        skipped("faults of links, for nothing tells here whose a connection is");
     }
     let until = Instant::now() + Duration::from_secs(seconds);
     let options = |number| processes.client_options(number % NODES);
@@ -146,8 +150,7 @@ fn a_node_whose_disk_is_full_stops_and_catches_up_when_there_is_room() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut processes = Processes::made();
     if let Err(why) = processes.on_small_disk(FULL, 48 << 20) {
-        println!("skipped: no small file system can be mounted here: {why}");
-        return;
+        return skipped(&format!("no small file system can be mounted here: {why}"));
     }
     processes.snapshot_often();
     processes.run_all();
@@ -182,6 +185,85 @@ fn stops_without_room(processes: &mut Processes, node: usize) {
 
 /// How long nothing goes wrong between two faults.
 const PAUSE: Duration = Duration::from_millis(700);
+
+#[test]
+fn whatever_is_logged_shows_no_secret_no_key_and_no_value() {
+    const KEY: &str = "quokka/xylophone";
+    const VALUE: &str = "zygote+marmalade";
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut processes = Processes::made();
+    processes.arguments = &["--log", "trace"];
+    processes.snapshot_often();
+    processes.run_all();
+    processes.serves();
+    for arguments in [
+        &["put", "deployments", KEY, VALUE, "--if-absent"][..],
+        &["get", "deployments", KEY],
+        &["list", "deployments", "--prefix", KEY],
+        &["backup", "b.plimsoll"],
+        &["status"],
+    ] {
+        let (is_done, text) = processes.cli(arguments);
+        assert!(is_done, "{arguments:?}: {text}");
+    }
+    // Refused, for the key is there; deleted and told to who watches; and asked for with another secret.
+    let (is_done, text) = processes.cli(&["put", "deployments", KEY, VALUE, "--if-absent"]);
+    let version = text.split("version: ").last().unwrap().split_whitespace().next().unwrap();
+    let version = version.replace('"', "");
+    assert!(!is_done && processes.cli(&["delete", "deployments", KEY]).0, "{text}");
+    assert!(processes.cli(&["set", "deployments", KEY, VALUE]).0);
+    let (is_done, text) =
+        processes.cli(&["watch", "deployments", "--after", &version, "--count", "2"]);
+    assert!(is_done && text.contains(KEY) && text.contains(VALUE), "{text}");
+    let secret = fs::read_to_string(processes.secret_file()).unwrap();
+    fs::write(processes.secret_file(), secret.trim().chars().rev().collect::<String>()).unwrap();
+    assert!(!processes.cli(&["get", "deployments", KEY]).0);
+    fs::write(processes.secret_file(), &secret).unwrap();
+    // One node misses so much that it is sent a snapshot.
+    let away = (processes.settled_leader() + 1) % NODES;
+    processes.kill(away);
+    runtime.block_on(async {
+        let access = Access::Client(Client::new(processes.client_options((away + 1) % NODES)));
+        let keyspace = Keyspace::new("deployments").unwrap();
+        let store = Arc::new(RaftStore::new(Arc::new(Session::new(access)), keyspace));
+        let store = StoreHandle::new("deployments", store);
+        for _ in 0..SNAPSHOT_THRESHOLD + 100 {
+            store.set(KEY, VALUE, None).await.unwrap();
+        }
+    });
+    processes.run(away);
+    processes.become_equal();
+    let logs = processes.logs();
+    for event in [
+        "DEBUG plimsoll::net: has accepted a connection",
+        "plimsoll::net: has refused a connection",
+        "DEBUG plimsoll::snapshot: has saved a snapshot",
+        "INFO plimsoll::snapshot: a snapshot has replaced the machine",
+    ] {
+        assert!(logs.contains(event), "{event} is not in {logs}");
+    }
+    let bytes: Vec<u8> = secret
+        .trim()
+        .as_bytes()
+        .chunks(2)
+        .map(|digits| u8::from_str_radix(str::from_utf8(digits).unwrap(), 16).unwrap())
+        .collect();
+    for hidden in [&bytes, KEY.as_bytes(), VALUE.as_bytes()] {
+        let shown = shown(&logs, hidden);
+        assert_eq!(shown, None, "{} is in {logs}", hidden.escape_ascii());
+    }
+}
+
+/// A part of some bytes that a text shows: as they are, in digits, or as a list of numbers.
+fn shown(text: &str, hidden: &[u8]) -> Option<String> {
+    const PART: usize = 8;
+    assert!(hidden.len() >= PART);
+    let text = text.to_lowercase();
+    let digits = |part: &[u8]| part.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let numbers = |part: &[u8]| part.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    let forms = |part: &[u8]| [part.escape_ascii().to_string(), digits(part), numbers(part)];
+    hidden.windows(PART).flat_map(forms).find(|form| text.contains(form.as_str()))
+}
 
 #[test]
 fn the_command_line_serves_a_cluster() {

@@ -63,7 +63,9 @@ use crate::transport::{Greeting, Role};
 
 pub use access::Access;
 pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
-pub use client::{Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch};
+pub use client::{
+    Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch, LatestPlace, Place,
+};
 use driver::{Driver, Input};
 pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;

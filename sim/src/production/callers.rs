@@ -6,7 +6,7 @@
 //! unknown is resolved until it is known. A watch follows beside, and is now and then begun again after
 //! what it has seen.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use madsim::runtime::Handle;
@@ -14,9 +14,9 @@ use madsim::time::sleep;
 use plimsoll::check::history::{Label, Outcome, Request};
 use plimsoll::entry::Version;
 use plimsoll::error::{Error, ErrorKind, Outcome as Known};
-use plimsoll::kv::{Action, Command, QualifiedKey, Reply, SessionId, SessionStamp};
+use plimsoll::kv::{Action, QualifiedKey, Reply, SessionId, SessionStamp};
 use plimsoll::node::{
-    Access, Applied, Client, ClientOptions, ClientProbe, ClientWatch, Seen, Session,
+    Access, Client, ClientOptions, ClientProbe, ClientWatch, LatestPlace, Place, Session,
 };
 use plimsoll::recorder::answers;
 
@@ -33,47 +33,13 @@ struct Caller {
     index: u8,
     client: Client,
     session: Session,
-    latest: Arc<Latest>,
+    /// Nobody waits between an answer and who takes this.
+    latest: Arc<LatestPlace>,
     burst_max: u64,
     period_ms: u64,
     patience_ms: u64,
     /// Of what is random in it.
     seed: u64,
-}
-
-/// What the client was answered last: nobody waits between the answer and who takes this.
-#[derive(Default)]
-struct Latest(Mutex<Option<Place>>);
-
-/// Where something happened.
-#[derive(Clone, Copy)]
-struct Place {
-    label: Label,
-    /// Of a write.
-    stamp: Option<SessionStamp>,
-}
-
-impl Latest {
-    fn take(&self) -> Option<Place> {
-        self.0.lock().expect("nobody panics with it").take()
-    }
-
-    fn set(&self, label: Label, stamp: Option<SessionStamp>) {
-        *self.0.lock().expect("nobody panics with it") = Some(Place { label, stamp });
-    }
-}
-
-impl ClientProbe for Latest {
-    fn applied(&self, command: &Command, applied: &Applied) {
-        // A session ends with its epoch.
-        let epoch = command.session.map_or(0, |stamp| stamp.session.epoch);
-        let label = Label { index: applied.index, log_time: applied.log_time, epoch };
-        self.set(label, command.session);
-    }
-
-    fn read(&self, Seen { index, log_time, epoch }: Seen) {
-        self.set(Label { index, log_time, epoch }, None);
-    }
 }
 
 /// The client of somebody at a place, who knows all hosts and begins with one of them.
@@ -98,7 +64,7 @@ impl Shared {
             let node = handle.create_node().name(format!("c{index}")).ip(ip_of(place)).build();
             let process = node.id();
             stage.callers.push((place, process));
-            let latest = Arc::<Latest>::default();
+            let latest = Arc::<LatestPlace>::default();
             let client = client_at(place, hosts, Some(Arc::clone(&latest) as Arc<dyn ClientProbe>));
             let caller = Arc::new(Caller {
                 shared: self.clone(),

@@ -15,6 +15,7 @@
 
 mod actor;
 mod backup;
+mod latest;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +39,7 @@ use crate::transport::{Greeting, Role, Secret, TransportError};
 
 use actor::{Actor, Call, Ended};
 pub use backup::Backup;
+pub use latest::{LatestPlace, Place};
 pub use watch::ClientWatch;
 
 /// What a client is told when it is made.

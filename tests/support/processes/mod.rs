@@ -6,14 +6,17 @@ pub mod load;
 pub mod small_disk;
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use plimsoll::json;
 use plimsoll::node::ClientOptions;
 use plimsoll::transport::Secret;
+use plimsoll::value::{Table, Value};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 
@@ -21,6 +24,8 @@ use links::Links;
 use small_disk::SmallDisk;
 
 pub const NODES: usize = 3;
+/// After how many entries nodes make snapshots that make them often.
+pub const SNAPSHOT_THRESHOLD: usize = 500;
 
 /// How many clusters this process has started.
 static STARTED: AtomicU16 = AtomicU16::new(0);
@@ -35,6 +40,8 @@ pub struct Processes {
     small_disk: Option<(usize, SmallDisk)>,
     /// How many files each node may open, if not as many as this process.
     pub files_max: Option<u32>,
+    /// What each node is told besides its configuration.
+    pub arguments: &'static [&'static str],
 }
 
 /// The relays, and where clients find them.
@@ -64,7 +71,15 @@ impl Processes {
             .unwrap();
         assert!(made.status.success(), "{made:?}");
         let running = (0..NODES).map(|_| None).collect();
-        Self { folder, base_port, running, links: None, small_disk: None, files_max: None }
+        Self {
+            folder,
+            base_port,
+            running,
+            links: None,
+            small_disk: None,
+            files_max: None,
+            arguments: &[],
+        }
     }
 
     pub fn run_all(&mut self) {
@@ -113,9 +128,9 @@ impl Processes {
     /// Has all nodes make snapshots after so few entries that whoever was away needs one.
     pub fn snapshot_often(&self) {
         for node in 0..NODES {
-            self.edit(node, |line| {
-                let more = if line == "  raft:" { "\n    snapshot_threshold: 500" } else { "" };
-                format!("{line}{more}")
+            self.edit(node, |line| match line {
+                "  raft:" => format!("{line}\n    snapshot_threshold: {SNAPSHOT_THRESHOLD}"),
+                _ => line.to_owned(),
             });
         }
     }
@@ -156,6 +171,7 @@ impl Processes {
             .args(["node", "--config"])
             // Whoever enters a namespace is at its root.
             .arg(self.folder.path().join(self.config(node)))
+            .args(self.arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -297,14 +313,27 @@ impl Processes {
         }
     }
 
+    /// What each node tells of itself, by its place; and the whole of it, for people.
+    fn status(&self) -> (Vec<Table>, String) {
+        let (_, text) = self.cli(&["status", "--json"]);
+        // What is wrong is said below it.
+        let line = text.lines().next().unwrap_or_default();
+        let Ok(Some(Value::Table(nodes))) = json::parse(line.as_bytes()) else {
+            return (vec![], text);
+        };
+        let node = |node: usize| nodes.get(node as i64 + 1)?.as_table().cloned();
+        ((0..NODES).map_while(node).collect(), text)
+    }
+
     /// Waits until a node has applied about all that the others have.
     pub fn catches_up(&self, node: usize) {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
-            let (_, text) = self.cli(&["status"]);
-            let row = text.lines().nth(node + 1).unwrap_or_default();
-            let lag = row.split_whitespace().nth(5).and_then(|lag| lag.parse().ok());
-            if lag.is_some_and(|lag: u64| lag < 100) {
+            let (nodes, text) = self.status();
+            let number = |node: &Table, field| node.get(field).and_then(Value::as_integer);
+            let newest = nodes.iter().filter_map(|node| number(node, "commit")).max();
+            let applied = nodes.get(node).and_then(|node| number(node, "applied"));
+            if newest.zip(applied).is_some_and(|(newest, applied)| newest - applied < 100) {
                 return;
             }
             assert!(Instant::now() < until, "n{} lags\n{text}\n{}", node + 1, self.logs());
@@ -316,10 +345,11 @@ impl Processes {
     pub fn become_equal(&self) {
         let until = Instant::now() + Duration::from_secs(20);
         loop {
-            let (is_served, text) = self.cli(&["status"]);
-            let digests: Vec<_> =
-                text.lines().skip(1).map(|line| line.split_whitespace().nth(7)).collect();
-            let are_equal = digests.windows(2).all(|two| two[0] == two[1]);
+            let (nodes, text) = self.status();
+            let text_of = |node: &Table, field| Some(node.get(field)?.as_str()?.to_owned());
+            let digests: Vec<_> = nodes.iter().filter_map(|node| text_of(node, "digest")).collect();
+            let are_equal = digests.iter().all(|it| !it.is_empty() && *it == digests[0]);
+            let is_served = nodes.iter().any(|node| node.get("leader").is_some());
             if is_served && digests.len() == NODES && are_equal {
                 return;
             }
@@ -327,6 +357,12 @@ impl Processes {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
+}
+
+/// Says that something is skipped, even if the test passes: what `eprintln` says is not shown then.
+#[expect(clippy::explicit_write, reason = "see above")]
+pub fn skipped(reason: &str) {
+    writeln!(std::io::stderr(), "skipped: {reason}").unwrap();
 }
 
 impl Drop for Processes {
