@@ -543,6 +543,10 @@ impl Replica {
         if self.refuses(&answer, now) {
             return None;
         }
+        self.note_matured(&answer.image.coverage);
+        if exchange.leaves_out(&self.state.coverage, &answer.image.coverage) {
+            return Some(self.ask(server, now));
+        }
         match exchange.take(&mut self.state, answer) {
             Progress::Fails => Some(self.ask(server, now)),
             Progress::Goes => {
@@ -577,6 +581,13 @@ impl Replica {
             }
         }
         true
+    }
+
+    /// Of what a server covers whose clock is not too far ahead, nothing is from the future any more.
+    fn note_matured(&mut self, covered: &Coverage) {
+        let is_early = |(dot, _): &(Dot, UnixMillis)| !covered.covers(*dot);
+        self.refused =
+            self.refused.iter().map(|(dot, until)| (*dot, *until)).filter(is_early).collect();
     }
 
     /// Whether others know of a later start of this member.

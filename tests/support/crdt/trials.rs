@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
-use plimsoll::crdt::{Body, Entry, Envelope, Kept, LwwMap, Pushed, Refusal};
+use plimsoll::crdt::{Body, Entry, Envelope, Kept, LwwMap, Pushed, Refusal, Written};
+use plimsoll::entry::Ttl;
 use plimsoll::value::{Encoded, Value};
 
 use super::Draw;
-use super::node::{BOUND_MS, Manner, member};
+use super::node::{BOUND_MS, Manner, Node, member};
 use super::run::{World, key};
 
 pub type Trial = fn() -> Result<(), String>;
@@ -105,6 +106,8 @@ pub const TRACES: &[(&str, &str)] = &[
 /// Others, by what they are about.
 pub const TRIALS: &[(&str, Trial)] = &[
     ("an entry from the future", an_entry_from_the_future),
+    ("an entry whose time comes during an exchange", an_entry_whose_time_comes),
+    ("an entry whose time comes without a tick", an_entry_whose_time_comes_without_a_tick),
     ("equal stamps", equal_stamps),
     ("a corrupted snapshot", a_corrupted_snapshot),
 ];
@@ -132,7 +135,7 @@ fn go(world: &mut World, trace: &str) -> Result<(), String> {
             ["pushes"] => world.push(one),
             ["tells", other] => world.digest(one, node(other)),
             ["asks", other] => world.ask(one, node(other)),
-            ["gets", kind, "of", from] => late(world, one, kind, node(from))?,
+            ["gets", kind, "of", from] => arrive(world, one, kind, node(from))?,
             ["is", "kept"] => world.nodes[one].keep(),
             ["is", "ahead"] => world.nodes[one].skew_ms = BOUND_MS / 4,
             ["restarts", "empty"] => world.restart_as(one, Manner::Empty)?,
@@ -161,7 +164,7 @@ fn write(world: &mut World, one: usize, is_delete: bool) -> Result<(), String> {
 }
 
 /// Delivers the last message of this kind that a member sent to another; it stays under way.
-fn late(world: &mut World, to: usize, kind: &str, from: usize) -> Result<(), String> {
+fn arrive(world: &mut World, to: usize, kind: &str, from: usize) -> Result<(), String> {
     let is_it = |bytes: &Bytes| {
         let envelope = Envelope::decode(bytes.clone()).unwrap();
         let is_kind = matches!(
@@ -197,13 +200,8 @@ fn settled() -> Result<World, String> {
 /// It is not merged, not covered, not asked for again before its time, counted, and taken in the end.
 fn an_entry_from_the_future() -> Result<(), String> {
     let mut world = settled()?;
-    // Nobody has told n0 the time for so long that it follows its own clock, which is far ahead.
-    let late = |wall| Now { monotonic_ms: 10_000_000, wall: UnixMillis(wall) };
     let far = 1_000_000 + 10 * BOUND_MS;
-    let replica = &mut world.nodes[0].replica;
-    replica.reserve(UnixMillis(far + 1_000));
-    let written =
-        replica.put(&key(0), value(1), None, late(far)).map_err(|it| format!("{it:?}"))?;
+    let written = write_ahead(&mut world, far)?;
     let ours = world.nodes[1].now(0);
     world.push(0);
     for place in 0..world.pool.len() {
@@ -226,16 +224,116 @@ fn an_entry_from_the_future() -> Result<(), String> {
     world.nodes[1].replica.handle_tick(now);
     let digest = world.nodes[0].replica.digest(member(1), now).unwrap();
     ensure(world.nodes[1].replica.handle(digest, now).is_behind, "it is not asked for in time")?;
-    let mut next = Some(world.nodes[1].replica.ask(member(0), now));
-    while let Some(ask) = next.take() {
-        let answer = world.nodes[0].replica.handle(ask, now).reply.unwrap();
-        next = world.nodes[1].replica.handle(answer, now).reply;
-    }
-    ensure(world.nodes[1].replica.coverage().covers(written.dot), "it was not taken in time")?;
+    let [server, asker, _] = &mut world.nodes[..] else { unreachable!("three") };
+    let next = Some(asker.replica.ask(member(0), now));
+    finish(server, asker, next, now);
+    is_taken(asker, written)?;
     // Who has seen it and has a clock that is behind does not write before it.
     world.nodes[1].replica.reserve(UnixMillis(far + 9_000));
     let refused = world.nodes[1].replica.put(&key(0), value(3), None, ours);
     ensure(matches!(refused, Err(Refusal::Clock(_))), "a clock that is far off was followed")
+}
+
+/// What was refused is asked for as soon as an answer shows that its time has come, wherever in the
+/// exchange that is.
+fn an_entry_whose_time_comes() -> Result<(), String> {
+    for is_told in [false, true] {
+        let (mut world, far, written) = refused()?;
+        let [server, asker, _] = &mut world.nodes[..] else { unreachable!("three") };
+        let early = late(far - BOUND_MS - 1);
+        let in_time = late(far - BOUND_MS);
+        asker.replica.handle_tick(early);
+        let ask = asker.replica.ask(member(0), early);
+        let answer = server.replica.handle(ask, in_time).reply.unwrap();
+        if is_told {
+            asker.replica.handle_tick(in_time);
+        }
+        let next = asker.replica.handle(answer, in_time).reply;
+        finish(server, asker, next, in_time);
+        is_taken(asker, written)?;
+    }
+    Ok(())
+}
+
+fn an_entry_whose_time_comes_without_a_tick() -> Result<(), String> {
+    let (mut world, far, written) = refused()?;
+    let [server, asker, _] = &mut world.nodes[..] else { unreachable!("three") };
+    let in_time = late(far - BOUND_MS);
+    let next = Some(asker.replica.ask(member(0), in_time));
+    finish(server, asker, next, in_time);
+    is_taken(asker, written)
+}
+
+/// n0 has written by a clock that is far ahead, and n1 has refused it in an exchange.
+fn refused() -> Result<(World, u64, Written), String> {
+    let mut world = settled()?;
+    let far = 1_000_000 + 10 * BOUND_MS;
+    let written = write_ahead(&mut world, far)?;
+    world.exchange(0, 1)?;
+    let other = &world.nodes[1].replica;
+    ensure(other.status().from_future == 1, "it was not refused")?;
+    ensure(!other.coverage().covers(written.dot), "it was covered")?;
+    Ok((world, far, written))
+}
+
+/// n0 writes by its own clock, which is far ahead: nobody has told it the time for so long.
+fn write_ahead(world: &mut World, far: u64) -> Result<Written, String> {
+    let replica = &mut world.nodes[0].replica;
+    replica.reserve(UnixMillis(far + 1_000));
+    replica.put(&key(0), value(1), None, late(far)).map_err(|it| format!("{it:?}"))
+}
+
+/// So late that no report of a clock counts.
+fn late(wall: u64) -> Now {
+    Now { monotonic_ms: 10_000_000, wall: UnixMillis(wall) }
+}
+
+fn finish(server: &mut Node, asker: &mut Node, mut next: Option<Envelope>, now: Now) {
+    while let Some(ask) = next {
+        let answer = server.replica.handle(ask, now).reply.unwrap();
+        next = asker.replica.handle(answer, now).reply;
+    }
+}
+
+fn is_taken(node: &Node, Written { stamp, dot, .. }: Written) -> Result<(), String> {
+    ensure(node.replica.coverage().covers(dot), "it was not taken in time")?;
+    let held = node.replica.map().entry(&key(0)).map(|entry| entry.stamp());
+    ensure(held == Some(stamp), "it is covered and not held: lost")
+}
+
+/// Values with a deadline outlive it, wherever it is read, if the clocks of others are known.
+fn a_wrong_reading_of_the_wall_clock() -> Result<(), String> {
+    let wrong = |now: Now| Now { wall: now.wall.after(3_600_000), ..now };
+    let readings: [fn(&mut World, Now); 4] = [
+        |world, now| world.nodes[0].replica.handle_tick(now),
+        |world, now| world.nodes[0].replica.collect(100, now),
+        |world, now| _ = world.nodes[0].replica.delete(&key(1), now),
+        |world, now| {
+            let digest = world.nodes[1].replica.digest(member(0), world.nodes[1].now(world.ms));
+            world.nodes[0].replica.handle(digest.unwrap(), now);
+        },
+    ];
+    let ttl = |ms| Ttl::from_ms(ms).unwrap();
+    for reading in readings {
+        let mut world = settled()?;
+        world.nodes[0].reserve(world.ms);
+        let now = world.nodes[0].now(world.ms);
+        let put = world.nodes[0].replica.put(&key(0), value(1), ttl(600_000), now);
+        put.map_err(|refusal| format!("{refusal:?}"))?;
+        reading(&mut world, wrong(now));
+        let shown = world.nodes[0].replica.get(&key(0), now.wall).unwrap();
+        ensure(shown.is_some(), "one wrong reading took a value away")?;
+        world.nodes[0].reserve(world.ms);
+        let put = world.nodes[0].replica.put(&key(2), value(1), ttl(1_000), now);
+        let deadline = put.map_err(|refusal| format!("{refusal:?}"))?.deadline.unwrap();
+        let latest = now.wall.after(1_000 + BOUND_MS);
+        ensure(deadline <= latest, "the deadline is that of a wrong clock")?;
+        world.exchange(0, 1)?;
+        let other = &world.nodes[1].replica;
+        let shown = other.get(&key(0), now.wall).unwrap();
+        ensure(shown.is_some(), "the value was lost everywhere")?;
+    }
+    Ok(())
 }
 
 /// They cannot be; if they are all the same, everyone counts it and keeps the same.
