@@ -176,6 +176,22 @@ fn a_deadline_travels_with_its_value_and_goes_with_it() {
     assert!(!one.delete(&key("a"), at(600)).unwrap().was_shown);
 }
 
+/// What an ended incarnation says comes late, and says nothing about the time.
+#[test]
+fn a_message_of_an_ended_incarnation_tells_no_time() {
+    let (mut one, other) = pair();
+    let hour_ms = 3_600_000;
+    let ttl = Ttl::from_ms(hour_ms / 2).unwrap();
+    one.put(&key("a"), value(1), ttl, NOW).unwrap();
+    let wrong = Now { wall: NOW.wall.after(hour_ms), ..NOW };
+    let late = other.digest(MemberId(1), wrong).unwrap();
+    let mut again = begin(start(2, 2, 2));
+    exchange(&mut again, &mut one, NOW);
+    one.handle(late, NOW);
+    one.handle_tick(wrong);
+    assert_eq!(shown(&one, "a", NOW), Some(1.into()));
+}
+
 #[test]
 fn an_exchange_takes_bytes_in_proportion_to_the_difference() {
     let (mut one, mut other) = pair();

@@ -231,7 +231,7 @@ impl Replica {
         entry: impl FnOnce(Stamp, u64, UnixMillis) -> Entry,
     ) -> Result<Written, Refusal> {
         self.serves()?;
-        self.state.map.advance(now.wall);
+        self.advance(now);
         let is_full = self.state.map.tombstones_len() >= self.options.tombstones_max;
         if is_full && self.state.map.entry(key).is_none() {
             return Err(Refusal::Tombstones);
@@ -277,7 +277,7 @@ impl Replica {
 
     /// Tells the time: what has expired is a tombstone from now on.
     pub fn handle_tick(&mut self, now: Now) {
-        self.state.map.advance(now.wall);
+        self.advance(now);
         let is_early = |(_, until): &(Dot, UnixMillis)| *until > now.wall;
         self.refused =
             self.refused.iter().map(|(dot, until)| (*dot, *until)).filter(is_early).collect();
@@ -296,8 +296,10 @@ impl Replica {
         if to != self.state.me || !is_other {
             return Handled::default();
         }
-        self.state.map.advance(now.wall);
-        self.peers.report(from.member.0, wall, now);
+        if from.incarnation >= self.state.incarnation_of(from.member) {
+            self.peers.report(from.member.0, wall, now);
+        }
+        self.advance(now);
         match body {
             Body::Push(pushed) => {
                 self.handle_push(from, pushed, now);
@@ -390,7 +392,7 @@ impl Replica {
     /// Drops tombstones that nobody can need any more. At most `examined_max` are looked at; the next
     /// call goes on where this one ended.
     pub fn collect(&mut self, examined_max: usize, now: Now) {
-        self.state.map.advance(now.wall);
+        self.advance(now);
         self.cursor = self.state.collect(self.cursor.as_ref(), examined_max);
     }
 
@@ -595,6 +597,14 @@ impl Replica {
         let known = image.incarnations.get(&self.state.me).copied();
         let later = known.filter(|known| *known > self.state.author().incarnation);
         self.superseded_by = self.superseded_by.max(later);
+    }
+
+    /// Tells the map the time, but none that is ahead of the peers' clocks by more than the bound. What
+    /// expires is gone for good, here and wherever this replica is asked for it, so one wrong reading of
+    /// the own clock must not make it. If no peer has told its clock there is nothing to compare with.
+    fn advance(&mut self, now: Now) {
+        let latest = self.peers.median(now).map(|peers| peers.after(self.clock.bound_ms()));
+        self.state.map.advance(latest.map_or(now.wall, |latest| now.wall.min(latest)));
     }
 
     /// An instant, unless the map was told a later one: time never goes back for readers.

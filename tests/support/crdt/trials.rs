@@ -108,6 +108,7 @@ pub const TRIALS: &[(&str, Trial)] = &[
     ("an entry from the future", an_entry_from_the_future),
     ("an entry whose time comes during an exchange", an_entry_whose_time_comes),
     ("an entry whose time comes without a tick", an_entry_whose_time_comes_without_a_tick),
+    ("a wrong reading of the wall clock", a_wrong_reading_of_the_wall_clock),
     ("equal stamps", equal_stamps),
     ("a corrupted snapshot", a_corrupted_snapshot),
 ];
