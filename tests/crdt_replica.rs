@@ -313,6 +313,37 @@ fn records_and_snapshots_survive_a_crash_on_storage() {
     assert_eq!(resumed.snapshot(), expected);
 }
 
+fn kept_of(replica: &Replica) -> Kept {
+    Kept::decode(&replica.snapshot().1, Options::default().clock_bound_ms).unwrap()
+}
+
+#[test]
+#[should_panic(expected = "what was kept is of the member that starts")]
+fn nobody_begins_with_the_state_of_another_member() {
+    _ = Replica::begin(start(2, 2, 2), Some(kept_of(&pair().0)), Incarnation(1));
+}
+
+#[test]
+#[should_panic(expected = "what was kept is of the member that starts")]
+fn nobody_goes_on_in_the_incarnation_of_another_member() {
+    _ = Replica::resume(start(2, 2, 2), kept_of(&pair().0));
+}
+
+/// Even if a server tells a time that is behind its entries.
+#[test]
+fn an_own_write_is_later_than_every_entry_that_came() {
+    let (mut one, mut other) = pair();
+    one.put(&key("a"), value(1), None, at(2_000)).unwrap();
+    let ask = other.ask(MemberId(1), NOW);
+    let mut answer = one.handle(ask, NOW).reply.unwrap();
+    let Body::Answer(told) = &mut answer.body else { panic!("an answer") };
+    told.time.wall = UnixMillis(1);
+    other.handle(answer, NOW);
+    assert_eq!(shown(&other, "a", NOW), Some(1.into()));
+    other.put(&key("a"), value(2), None, NOW).unwrap();
+    assert_eq!(shown(&other, "a", NOW), Some(2.into()));
+}
+
 #[test]
 fn a_record_out_of_its_order_is_refused() {
     let mut replica = begin(Start { is_durable: true, ..start(1, 1, 1) });

@@ -147,8 +147,12 @@ impl Replica {
     ///
     /// `kept` is what was saved of an earlier moment, if anything was. It counts only if it is of
     /// `last`, the incarnation before this one.
+    ///
+    /// # Panics
+    /// If it is another member's.
     #[must_use]
     pub fn begin(start: Start, kept: Option<Kept>, last: Incarnation) -> Self {
+        assert_is_of(&start, kept.as_ref());
         let is_of_last = |kept: &Kept| kept.state.author().incarnation == last;
         let kept = kept.filter(|kept| is_of_last(kept) || mutant!("any snapshot"));
         let time = kept.as_ref().map(|kept| kept.time);
@@ -161,8 +165,12 @@ impl Replica {
     }
 
     /// Goes on in the incarnation of what was kept: all that it had said and acknowledged is in it.
+    ///
+    /// # Panics
+    /// If it is another member's.
     #[must_use]
     pub fn resume(start: Start, kept: Kept) -> Self {
+        assert_is_of(&start, Some(&kept));
         let Kept { mut state, counter, time, record } = kept;
         state.digests = OrdMap::new();
         state.members = Arc::new(start.members.clone());
@@ -242,7 +250,12 @@ impl Replica {
         let was_shown = self.state.map.get(key, now.wall).is_some();
         self.counter += 1;
         let entry = Arc::new(entry(stamp, self.counter, self.state.map.now()));
-        self.state.merge_entry(key, &entry);
+        let merged = self.state.merge_entry(key, &entry);
+        assert_eq!(
+            merged,
+            Merged::Changed,
+            "a new stamp is above all that were merged or observed"
+        );
         let dot = entry.dot();
         self.queue(key, [dot]);
         let record = self.journal.as_ref().map(Journal::next);
@@ -565,12 +578,17 @@ impl Replica {
     /// Takes note of the times in an answer. If the server's is from too far in the future, so may be
     /// what it holds: then the exchange ends here, and what else it brought is merged.
     fn refuses(&mut self, answer: &Answer, now: Now) -> bool {
-        if self.clock.observe(answer.time, now.wall).is_ok() {
+        let entries = match &answer.reply {
+            Reply::Entries { entries, .. } => &entries[..],
+            Reply::Nodes(_) => &[],
+        };
+        let times = entries.iter().map(|(_, entry)| entry.stamp().time);
+        let latest = times.fold(answer.time, HybridTime::max);
+        if self.clock.observe(latest, now.wall).is_ok() {
             return false;
         }
         self.from_future += 1;
         let takes_all = self.state.has_joined && answer.image.has_joined;
-        let Reply::Entries { entries, .. } = &answer.reply else { return true };
         for (key, entry) in entries {
             let time = entry.stamp().time;
             if self.clock.check(time, now.wall).is_err() {
@@ -637,6 +655,12 @@ impl Replica {
     fn envelope(&self, to: MemberId, body: Body, now: Now) -> Envelope {
         Envelope { from: self.state.author(), to, wall: now.wall, body }
     }
+}
+
+/// A member that went on from the state of another one would write in that one's name.
+fn assert_is_of(start: &Start, kept: Option<&Kept>) {
+    let member = kept.map_or(start.member, |kept| kept.author().member);
+    assert_eq!(member, start.member, "what was kept is of the member that starts");
 }
 
 impl Default for Options {
