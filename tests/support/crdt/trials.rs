@@ -19,84 +19,109 @@ use super::run::{World, key};
 
 pub type Trial = fn() -> Result<(), String>;
 
-/// What each shows, by the mutant that it was found for.
-pub const TRACES: &[(&str, &str)] = &[
+/// Why a trace came to no good end.
+#[derive(Debug)]
+pub enum Wrong {
+    /// A promise is broken: which one.
+    Broken(String),
+    /// It says that a message arrives which nobody has sent: it says nothing.
+    NotReplayed(String),
+}
+
+/// What each shows: the mutant that it was found for, how the promise begins that breaks with it, and the
+/// events.
+pub const TRACES: &[(&str, &str, &str)] = &[
     (
         "any snapshot",
+        "not covered: ",
         "n0 puts | n1 deletes | n2 exchanges with n1 | n0 is kept | n0 restarts empty \
          | n0 exchanges with n1 | n0 exchanges with n2 | n2 exchanges with n0 | n2 collects \
          | n0 restarts older",
     ),
     (
         "tables not carried",
+        "resurrected: ",
         "n0 puts | n1 deletes | n2 exchanges with n1 | n1 restarts empty | n1 exchanges with n0 \
          | n0 exchanges with n2 | n2 exchanges with n0 | n2 collects",
     ),
     (
         "ended pushes",
+        "not covered: ",
         "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 gets push of n1 | n0 restarts empty \
          | n0 exchanges with n1 | n0 exchanges with n2 | n0 collects | n1 exchanges with n0 \
          | n1 exchanges with n2 | n1 collects | n1 gets push of n0",
     ),
     (
         "ended syncs",
+        "resurrected: ",
         "n0 puts | n1 deletes | n2 exchanges with n1 | n0 asks n1 | n1 gets ask of n0 \
          | n1 restarts empty | n1 exchanges with n0 | n0 gets answer of n1 | n0 exchanges with n2 \
          | n0 collects",
     ),
     (
         "ended digests",
+        "resurrected: ",
         "n0 puts | n1 deletes | n2 exchanges with n1 | n1 tells n0 | n1 restarts empty \
          | n1 exchanges with n0 | n0 gets digest of n1 | n0 exchanges with n2 | n0 collects",
     ),
     (
         "join with unjoined",
+        "resurrected: ",
         "n1 is ahead | n1 deletes | n1 pushes | n0 gets push of n1 | n2 gets push of n1 \
          | n0 restarts empty | n1 restarts empty | n0 exchanges with n1 | n0 puts",
     ),
     (
         "messages before join",
+        "not covered: ",
         "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 gets push of n1 | n0 restarts empty \
          | n0 exchanges with n1 | n1 restarts empty | n1 gets push of n0 | n0 exchanges with n2 \
          | n0 collects | n0 exchanges with n1",
     ),
     (
         "joiner not recorded",
+        "resurrected: ",
         "n0 puts | n1 deletes | n1 pushes | n2 exchanges with n1 | n1 restarts empty \
          | n1 exchanges with n0 | n0 gets push of n1 | n2 exchanges with n0 | n2 collects",
     ),
     (
         "stale sync joins",
+        "resurrected: ",
         "n0 puts | n1 deletes | n2 asks n0 | n0 gets ask of n2 | n2 exchanges with n1 \
          | n0 exchanges with n1 | n2 restarts empty | n2 gets answer of n0",
     ),
     (
         "collector not whole",
+        "resurrected: ",
         "n0 puts | n1 deletes | n2 exchanges with n1 | n1 tells n0 | n1 restarts empty \
          | n1 exchanges with n0 | n0 restarts empty | n0 exchanges with n2 | n0 gets digest of n1 \
          | n0 collects",
     ),
     (
         "digests of not whole",
+        "resurrected: ",
         "n0 puts | n1 deletes | n2 exchanges with n1 | n1 restarts empty | n1 exchanges with n0 \
          | n0 restarts empty | n0 exchanges with n2 | n2 exchanges with n0 | n2 collects",
     ),
     (
         "prefix digests",
+        "not collected: ",
         "n0 puts | n0 pushes | n0 deletes | n0 pushes | n1 gets push of n0 | n0 restarts empty",
     ),
     (
         "no containment",
+        "not covered: ",
         "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 exchanges with n1 | n0 gets push of n1 \
          | n0 tells n2 | n2 gets digest of n0 | n2 collects | n2 gets push of n0",
     ),
     (
         "no receive filter",
+        "not covered: ",
         "n0 puts | n0 pushes | n1 deletes | n1 pushes | n2 exchanges with n1 | n0 gets push of n1 \
          | n2 exchanges with n0 | n2 collects | n2 gets push of n0",
     ),
     (
         "no drop in sync",
+        "not covered: ",
         "n0 puts | n0 is kept | n0 deletes | n1 exchanges with n0 | n2 exchanges with n0 \
          | n0 restarts older | n1 exchanges with n2 | n2 exchanges with n1 | n1 collects \
          | n2 collects",
@@ -114,15 +139,19 @@ pub const TRIALS: &[(&str, Trial)] = &[
 ];
 
 /// Replays a trace, and lets everything settle.
-pub fn replay(trace: &str) -> Result<(), String> {
+pub fn replay(trace: &str) -> Result<(), Wrong> {
     let mut draw = Draw(0);
     let mut world = World::new(&mut draw, false);
     world.nodes.iter_mut().for_each(|node| node.skew_ms = 0);
     let result = go(&mut world, trace);
-    result.map_err(|wrong| format!("{}\n{wrong}", world.trace.join("\n")))
+    let told = |wrong| format!("{}\n{wrong}", world.trace.join("\n"));
+    result.map_err(|wrong| match wrong {
+        Wrong::Broken(wrong) => Wrong::Broken(told(wrong)),
+        Wrong::NotReplayed(wrong) => Wrong::NotReplayed(told(wrong)),
+    })
 }
 
-fn go(world: &mut World, trace: &str) -> Result<(), String> {
+fn go(world: &mut World, trace: &str) -> Result<(), Wrong> {
     world.settle()?;
     for event in trace.split('|').map(str::trim) {
         world.ms += 10;
@@ -146,7 +175,7 @@ fn go(world: &mut World, trace: &str) -> Result<(), String> {
         }
         world.check()?;
     }
-    world.end()
+    Ok(world.end()?)
 }
 
 fn write(world: &mut World, one: usize, is_delete: bool) -> Result<(), String> {
@@ -165,7 +194,7 @@ fn write(world: &mut World, one: usize, is_delete: bool) -> Result<(), String> {
 }
 
 /// Delivers the last message of this kind that a member sent to another; it stays under way.
-fn arrive(world: &mut World, to: usize, kind: &str, from: usize) -> Result<(), String> {
+fn arrive(world: &mut World, to: usize, kind: &str, from: usize) -> Result<(), Wrong> {
     let is_it = |bytes: &Bytes| {
         let envelope = Envelope::decode(bytes.clone()).unwrap();
         let is_kind = matches!(
@@ -178,8 +207,8 @@ fn arrive(world: &mut World, to: usize, kind: &str, from: usize) -> Result<(), S
         is_kind && (envelope.from.member, envelope.to) == (member(from), member(to))
     };
     match world.pool.iter().rposition(is_it) {
-        Some(place) => world.deliver(place, true),
-        None => Err(format!("no {kind} is under way from n{from} to n{to}")),
+        Some(place) => Ok(world.deliver(place, true)?),
+        None => Err(Wrong::NotReplayed(format!("no {kind} is under way from n{from} to n{to}"))),
     }
 }
 
@@ -374,4 +403,10 @@ fn a_corrupted_snapshot() -> Result<(), String> {
         ensure(Kept::decode(&cut, BOUND_MS).is_err(), "a part was taken for a state")?;
     }
     Ok(())
+}
+
+impl From<String> for Wrong {
+    fn from(broken: String) -> Self {
+        Self::Broken(broken)
+    }
 }
