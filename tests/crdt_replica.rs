@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
 use plimsoll::crdt::{
-    Body, Envelope, Incarnation, Kept, MemberId, Options, Pushed, Refusal, Replica, Start,
+    Body, Envelope, Incarnation, Kept, Look, MemberId, Options, Pushed, Refusal, Replica, Reply,
+    Start,
 };
 use plimsoll::entry::{Key, Ttl};
 use plimsoll::keyspace::Keyspace;
@@ -48,19 +49,23 @@ fn pair() -> (Replica, Replica) {
 
 /// The asker takes the state of the server. Answers the bytes that went there and back.
 fn exchange(asker: &mut Replica, server: &mut Replica, now: Now) -> usize {
-    let mut bytes = 0;
-    let mut next = Some(asker.ask(server.status().author.member, now));
-    while let Some(ask) = next {
-        let answer = server.handle(through_bytes(&ask, &mut bytes), now).reply.unwrap();
-        next = asker.handle(through_bytes(&answer, &mut bytes), now).reply;
-    }
-    bytes
+    exchange_messages(asker, server, now).iter().map(|message| message.encode().len()).sum()
 }
 
-fn through_bytes(envelope: &Envelope, bytes: &mut usize) -> Envelope {
-    let encoded = envelope.encode();
-    *bytes += encoded.len();
-    Envelope::decode(encoded).unwrap()
+/// The asker takes the state of the server, by messages in bytes. Answers the messages.
+fn exchange_messages(asker: &mut Replica, server: &mut Replica, now: Now) -> Vec<Envelope> {
+    let mut messages = Vec::new();
+    let mut next = Some(asker.ask(server.status().author.member, now));
+    while let Some(ask) = next {
+        let answer = server.handle(through_bytes(&ask), now).reply.unwrap();
+        next = asker.handle(through_bytes(&answer), now).reply;
+        messages.extend([ask, answer]);
+    }
+    messages
+}
+
+fn through_bytes(envelope: &Envelope) -> Envelope {
+    Envelope::decode(envelope.encode()).unwrap()
 }
 
 fn key(name: impl ToString) -> QualifiedKey {
@@ -210,6 +215,54 @@ fn an_exchange_takes_bytes_in_proportion_to_the_difference() {
     assert!(exchange(&mut other, &mut one, NOW) < 400);
 }
 
+/// A member that is set back to a snapshot still holds what was deleted and collected since.
+#[test]
+fn a_member_that_was_set_back_walks_to_what_was_dropped() {
+    let (mut one, mut other) = set_back();
+    assert_eq!(other.map().len(), 300, "it holds what was deleted");
+    let messages = exchange_messages(&mut other, &mut one, NOW);
+    assert_eq!(other.map().dump(), one.map().dump());
+    assert_eq!(other.coverage(), one.coverage());
+    assert!(other.status().has_joined);
+    assert_eq!((other.status().dropped, other.map().len()), (5, 295));
+    assert_eq!(shown(&other, 100, NOW), Some("again".into()));
+    let is_branch =
+        |envelope: &&Envelope| has_nodes(envelope, |look| matches!(look, Look::Branch(_)));
+    let is_leaf = |envelope: &&Envelope| has_nodes(envelope, |look| matches!(look, Look::Leaf(_)));
+    assert_eq!(messages.iter().filter(is_branch).count(), 2, "the root, and below it");
+    assert_eq!(messages.iter().filter(is_leaf).count(), 1);
+    let bytes: usize = messages.iter().map(|it| it.encode().len()).sum();
+    assert!(bytes < 5_000, "{bytes} bytes for five keys of 300");
+}
+
+/// One member, and another one that is set back to a moment before 5 keys of 300 were deleted, and
+/// another one was written again.
+fn set_back() -> (Replica, Replica) {
+    let (mut one, mut other) = pair();
+    for number in 0..300 {
+        one.put(&key(number), value(number), None, NOW).unwrap();
+    }
+    exchange(&mut other, &mut one, NOW);
+    let kept = kept_of(&other);
+    for number in 0..5 {
+        one.delete(&key(number * 60), NOW).unwrap();
+    }
+    one.put(&key(100), value("again"), None, NOW).unwrap();
+    exchange(&mut other, &mut one, NOW);
+    let digest = other.digest(MemberId(1), NOW).unwrap();
+    one.handle(digest, NOW);
+    one.collect(1_000, NOW);
+    assert_eq!(one.status().dropped, 5);
+    let other = Replica::begin(start(2, 2, 2), Some(kept), Incarnation(1));
+    (one, other)
+}
+
+fn has_nodes(envelope: &Envelope, is_it: impl Fn(&Look) -> bool) -> bool {
+    let Body::Answer(answer) = &envelope.body else { return false };
+    let Reply::Nodes(nodes) = &answer.reply else { return false };
+    nodes.iter().any(|(_, look)| is_it(look))
+}
+
 #[test]
 fn the_largest_value_travels() {
     let (mut one, mut other) = pair();
@@ -217,7 +270,7 @@ fn the_largest_value_travels() {
     one.put(&key("a"), large.clone(), None, NOW).unwrap();
     let pushes = one.poll_push().unwrap();
     let envelope = one.push(MemberId(2), pushes, NOW);
-    other.handle(through_bytes(&envelope, &mut 0), NOW);
+    other.handle(through_bytes(&envelope), NOW);
     assert_eq!(other.get(&key("a"), NOW.wall).unwrap().unwrap().bytes, Some(large));
 }
 
@@ -375,7 +428,10 @@ fn messages() -> Vec<Envelope> {
     let ask = other.ask(MemberId(1), NOW);
     let answer = one.handle(ask.clone(), NOW).reply.unwrap();
     let digest = one.digest(MemberId(2), NOW).unwrap();
-    vec![one.push(MemberId(2), pushes, NOW), ask, answer, digest]
+    let mut messages = vec![one.push(MemberId(2), pushes, NOW), ask, answer, digest];
+    let (mut one, mut other) = set_back();
+    messages.extend(exchange_messages(&mut other, &mut one, NOW));
+    messages
 }
 
 #[test]
