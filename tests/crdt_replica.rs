@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
 use plimsoll::crdt::{
-    Body, Envelope, Incarnation, Kept, Look, MemberId, Options, Pushed, Refusal, Replica, Reply,
-    Start,
+    Body, Dot, Entry, Envelope, Incarnation, Kept, Look, MemberId, Options, Pushed, Refusal,
+    Replica, Reply, Start,
 };
 use plimsoll::entry::{Key, Ttl};
 use plimsoll::keyspace::Keyspace;
@@ -213,6 +214,36 @@ fn an_exchange_takes_bytes_in_proportion_to_the_difference() {
     let few = exchange(&mut other, &mut one, NOW);
     assert!(few < 1_000, "{few} bytes for two writes of 5,000");
     assert!(exchange(&mut other, &mut one, NOW) < 400);
+}
+
+/// Some of many keys, by far more than a message takes.
+#[test]
+fn a_difference_of_many_chunks_comes_in_the_order_of_keys() {
+    for chunk_bytes in [1, 300, 2_000] {
+        let options = Options { chunk_bytes, ..Options::default() };
+        let of = |member| begin(Start { options, ..start(member, 2, 1) });
+        let (mut one, mut other) = (of(1), of(2));
+        exchange(&mut one, &mut other, NOW);
+        for number in 0..400 {
+            one.put(&key(number), value(number), None, NOW).unwrap();
+        }
+        exchange(&mut other, &mut one, NOW);
+        for number in 0..40 {
+            one.put(&key(number * 77 % 400), value("again"), None, NOW).unwrap();
+        }
+        let messages = exchange_messages(&mut other, &mut one, NOW);
+        let is_same = other.map().dump() == one.map().dump();
+        assert!(is_same, "in chunks of {chunk_bytes} bytes");
+        let mut keys = Vec::new();
+        for message in &messages {
+            let Body::Answer(answer) = &message.body else { continue };
+            let Reply::Entries { entries, .. } = &answer.reply else { panic!("there is no walk") };
+            keys.extend(entries.iter().map(|(key, _)| key.clone()));
+        }
+        assert_eq!(keys.len(), 40, "none of them twice");
+        assert!(keys.is_sorted());
+        assert!(messages.len() > 2, "more than one chunk");
+    }
 }
 
 /// A member that is set back to a snapshot still holds what was deleted and collected since.
@@ -455,6 +486,32 @@ fn messages_are_canonical_and_what_is_cut_or_added_to_is_refused() {
             }
         }
     }
+}
+
+/// What follows a counter must be a number.
+#[test]
+fn the_greatest_number_is_no_counter() {
+    let mut refused = 0;
+    for mut envelope in messages() {
+        let (author, pristine) = (envelope.from, envelope.clone());
+        match &mut envelope.body {
+            Body::Push(pushed) => {
+                let mut superseding = pristine;
+                let entry = &pushed[0].entry;
+                pushed[0].entry = Arc::new(Entry::delete(entry.stamp(), u64::MAX));
+                let Body::Push(pushed) = &mut superseding.body else { unreachable!("it is one") };
+                pushed[0].superseded.push(Dot { author, counter: u64::MAX });
+                assert!(Envelope::decode(superseding.encode()).is_err());
+            }
+            Body::Answer(answer) => _ = answer.collected.insert(author, u64::MAX),
+            Body::Digest(image) => _ = image.coverage.insert(Dot { author, counter: u64::MAX }),
+            Body::Ask(_) => continue,
+        }
+        let error = Envelope::decode(envelope.encode()).unwrap_err();
+        assert!(error.what.contains("counter"), "{error}");
+        refused += 1;
+    }
+    assert!(refused >= 3);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 
-use super::lww::Entry;
+use super::lww::{ENTRY_BYTES, Entry};
 use super::message::{Answer, Ask, ExchangeId, Question, Reply};
 use super::rule::{Image, State};
 use super::stamp::{Author, MemberId, Stamp};
@@ -212,7 +212,10 @@ pub(super) fn reply(state: &State, question: Question, chunk_bytes: usize) -> Re
             Reply::Nodes(nodes.into_iter().take(CRDT_PATHS_MAX).filter_map(look).collect())
         }
         Question::Entries { known, after } => {
-            let mut keys = state.map.keys_beyond(after.as_ref(), &known, &state.coverage);
+            let coverage = &state.coverage;
+            // So many fill it, and one more tells that they are not the last.
+            let keys_max = (chunk_bytes / ENTRY_BYTES).saturating_add(2);
+            let mut keys = state.map.keys_beyond(after.as_ref(), &known, coverage, keys_max);
             let (mut entries, mut bytes) = (Vec::new(), 0);
             while bytes < chunk_bytes
                 && let Some(key) = keys.next()
