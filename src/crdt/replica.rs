@@ -100,7 +100,7 @@ pub struct Status {
     pub author: Author,
     /// Whether it serves.
     pub has_joined: bool,
-    /// Whether it has exchanged with every listed member since its start.
+    /// Whether it has exchanged with every other listed member in this incarnation.
     pub is_whole: bool,
     /// The members that collection waits for.
     pub blocking: Vec<MemberId>,
