@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
 use plimsoll::crdt::{
-    Body, Dot, Entry, Envelope, Incarnation, Kept, Look, MemberId, Options, Pushed, Refusal,
-    Replica, Reply, Start,
+    Body, Dot, Entry, Envelope, Incarnation, Kept, Look, MemberId, Options, Pushed, Question,
+    Refusal, Replica, Reply, Start, Walk,
 };
 use plimsoll::entry::{Key, Ttl};
 use plimsoll::keyspace::Keyspace;
@@ -16,6 +16,7 @@ use plimsoll::kv::QualifiedKey;
 use plimsoll::limits::{CRDT_SUPERSEDED_MAX, VALUE_BYTES_MAX};
 use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage, StorageOptions, StoredEntry};
 use plimsoll::value::{Encoded, Value};
+use xxhash_rust::xxh3::xxh3_128;
 
 const NOW: Now = Now { monotonic_ms: 0, wall: UnixMillis(1_000_000) };
 
@@ -428,6 +429,34 @@ fn an_own_write_is_later_than_every_entry_that_came() {
     assert_eq!(shown(&other, "a", NOW), Some(2.into()));
 }
 
+/// With a digest that matches, as if a replica had written it.
+#[test]
+fn a_snapshot_that_does_not_hold_together_is_refused() {
+    let (mut one, _) = pair();
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    one.put(&key("b"), value(1), None, NOW).unwrap();
+    let (_, snapshot) = one.snapshot();
+    let author = [&1_u64.to_be_bytes()[..], &[1]].concat();
+    // One author, one run: both writes, from the first possible one on.
+    let coverage = [&[1], &author[..], &[1, 0, 1]].concat();
+    // After the key the stamp, then the counter.
+    let second = [b"\x03k\0b\xc0\x84\x3d\x01", &author[..], &[2]].concat();
+    for (part, last, what) in [
+        (&coverage, 0, "an entry that is covered"),
+        (&coverage, 2, "a coverage of all own writes"),
+        (&second, 1, "one key for each write"),
+    ] {
+        let mut places = snapshot.windows(part.len()).enumerate().filter(|(_, it)| it == part);
+        let (place, _) = places.next().unwrap();
+        assert!(places.next().is_none(), "there is one such part");
+        let mut damaged = snapshot[..snapshot.len() - 16].to_vec();
+        damaged[place + part.len() - 1] = last;
+        damaged.extend(xxh3_128(&damaged).to_be_bytes());
+        assert_eq!(Kept::decode(&damaged.into(), 5_000).unwrap_err().what, what);
+    }
+    Kept::decode(&snapshot, 5_000).unwrap();
+}
+
 #[test]
 fn a_record_out_of_its_order_is_refused() {
     let mut replica = begin(Start { is_durable: true, ..start(1, 1, 1) });
@@ -537,12 +566,30 @@ fn block(name: &str) -> String {
     rest.split("```").next().unwrap().split_whitespace().collect()
 }
 
+/// A message of each kind, and one more of the walk.
 #[test]
 fn the_page_shows_what_the_code_writes() {
-    let (mut one, _) = pair();
+    let (mut one, mut other) = pair();
     one.put(&key("a"), value(1), None, NOW).unwrap();
     let pushes = one.poll_push().unwrap();
-    let bytes = one.push(MemberId(2), pushes, NOW).encode();
-    let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(written, block("push"));
+    let push = one.push(MemberId(2), pushes, NOW);
+    let digest = one.digest(MemberId(2), NOW).unwrap();
+    let ask = other.ask(MemberId(1), NOW);
+    let answer = one.handle(ask.clone(), NOW).reply.unwrap();
+    let mut nodes = ask.clone();
+    let Body::Ask(step) = &mut nodes.body else { panic!("it is one") };
+    step.question = Question::Nodes(Walk::new().questions(other.map().trie(), 1));
+    let found = one.handle(nodes.clone(), NOW).reply.unwrap();
+    for (name, envelope) in [
+        ("push", push),
+        ("digest", digest),
+        ("ask", ask),
+        ("answer", answer),
+        ("ask-nodes", nodes),
+        ("answer-leaf", found),
+    ] {
+        let bytes = envelope.encode();
+        let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written, block(name), "{name}");
+    }
 }
