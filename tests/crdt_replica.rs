@@ -264,7 +264,7 @@ fn a_member_that_was_set_back_walks_to_what_was_dropped() {
     assert_eq!(messages.iter().filter(is_branch).count(), 2, "the root, and below it");
     assert_eq!(messages.iter().filter(is_leaf).count(), 1);
     let bytes: usize = messages.iter().map(|it| it.encode().len()).sum();
-    assert!(bytes < 5_000, "{bytes} bytes for five keys of 300");
+    assert!(bytes < 3_000, "{bytes} bytes for five keys of 300");
 }
 
 /// One member, and another one that is set back to a moment before 5 keys of 300 were deleted, and

@@ -160,8 +160,8 @@ impl Walk {
     }
 
     /// Takes the answers to the questions before: what differs there, in any order. What is not
-    /// answered is equal, and what is answered again is not looked at. Answers the paths below which the keys have to be compared one by one, with
-    /// the keys that the other trie has there.
+    /// answered is equal, and what is answered again is not looked at. Answers the paths below which
+    /// the keys have to be compared one by one, with the keys that the other trie has there.
     pub fn take(
         &mut self,
         trie: &Trie,
