@@ -180,6 +180,26 @@ proptest! {
     }
 }
 
+/// Runs that are as long as may be, of many authors.
+#[test]
+fn a_coverage_of_almost_everything_is_counted_and_the_greatest_number_is_no_counter() {
+    let decode = |last: u64| {
+        let mut writer = Writer::new();
+        writer.count(3);
+        for member in 0..3 {
+            writer.fixed(member);
+            writer.unsigned(0);
+            writer.count(1);
+            writer.unsigned(0);
+            writer.unsigned(last - 1);
+        }
+        Coverage::decode(&mut Reader::new(writer.finish()))
+    };
+    assert_eq!(decode(u64::MAX - 1).unwrap().len(), u64::MAX, "and no more");
+    assert_eq!(decode(7).unwrap().len(), 21);
+    assert_eq!(decode(u64::MAX).unwrap_err().what, "a run of counters");
+}
+
 fn dot() -> impl Strategy<Value = Dot> {
     (0..3_u64, 1..12_u64).prop_map(|(by, counter)| Dot { author: author(by), counter })
 }

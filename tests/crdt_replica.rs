@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
 use plimsoll::crdt::{
-    Body, Envelope, Incarnation, Kept, MemberId, Options, Pushed, Refusal, Replica, Start,
+    Body, Dot, Entry, Envelope, Incarnation, Kept, Look, MemberId, Options, Pushed, Question,
+    Refusal, Replica, Reply, Start, Walk,
 };
 use plimsoll::entry::{Key, Ttl};
 use plimsoll::keyspace::Keyspace;
@@ -14,6 +16,7 @@ use plimsoll::kv::QualifiedKey;
 use plimsoll::limits::{CRDT_SUPERSEDED_MAX, VALUE_BYTES_MAX};
 use plimsoll::storage::{Batch, MemDisk, SnapshotMeta, Storage, StorageOptions, StoredEntry};
 use plimsoll::value::{Encoded, Value};
+use xxhash_rust::xxh3::xxh3_128;
 
 const NOW: Now = Now { monotonic_ms: 0, wall: UnixMillis(1_000_000) };
 
@@ -48,19 +51,23 @@ fn pair() -> (Replica, Replica) {
 
 /// The asker takes the state of the server. Answers the bytes that went there and back.
 fn exchange(asker: &mut Replica, server: &mut Replica, now: Now) -> usize {
-    let mut bytes = 0;
-    let mut next = Some(asker.ask(server.status().author.member, now));
-    while let Some(ask) = next {
-        let answer = server.handle(through_bytes(&ask, &mut bytes), now).reply.unwrap();
-        next = asker.handle(through_bytes(&answer, &mut bytes), now).reply;
-    }
-    bytes
+    exchange_messages(asker, server, now).iter().map(|message| message.encode().len()).sum()
 }
 
-fn through_bytes(envelope: &Envelope, bytes: &mut usize) -> Envelope {
-    let encoded = envelope.encode();
-    *bytes += encoded.len();
-    Envelope::decode(encoded).unwrap()
+/// The asker takes the state of the server, by messages in bytes. Answers the messages.
+fn exchange_messages(asker: &mut Replica, server: &mut Replica, now: Now) -> Vec<Envelope> {
+    let mut messages = Vec::new();
+    let mut next = Some(asker.ask(server.status().author.member, now));
+    while let Some(ask) = next {
+        let answer = server.handle(through_bytes(&ask), now).reply.unwrap();
+        next = asker.handle(through_bytes(&answer), now).reply;
+        messages.extend([ask, answer]);
+    }
+    messages
+}
+
+fn through_bytes(envelope: &Envelope) -> Envelope {
+    Envelope::decode(envelope.encode()).unwrap()
 }
 
 fn key(name: impl ToString) -> QualifiedKey {
@@ -176,6 +183,22 @@ fn a_deadline_travels_with_its_value_and_goes_with_it() {
     assert!(!one.delete(&key("a"), at(600)).unwrap().was_shown);
 }
 
+/// What an ended incarnation says comes late, and says nothing about the time.
+#[test]
+fn a_message_of_an_ended_incarnation_tells_no_time() {
+    let (mut one, other) = pair();
+    let hour_ms = 3_600_000;
+    let ttl = Ttl::from_ms(hour_ms / 2).unwrap();
+    one.put(&key("a"), value(1), ttl, NOW).unwrap();
+    let wrong = Now { wall: NOW.wall.after(hour_ms), ..NOW };
+    let late = other.digest(MemberId(1), wrong).unwrap();
+    let mut again = begin(start(2, 2, 2));
+    exchange(&mut again, &mut one, NOW);
+    one.handle(late, NOW);
+    one.handle_tick(wrong);
+    assert_eq!(shown(&one, "a", NOW), Some(1.into()));
+}
+
 #[test]
 fn an_exchange_takes_bytes_in_proportion_to_the_difference() {
     let (mut one, mut other) = pair();
@@ -194,6 +217,84 @@ fn an_exchange_takes_bytes_in_proportion_to_the_difference() {
     assert!(exchange(&mut other, &mut one, NOW) < 400);
 }
 
+/// Some of many keys, by far more than a message takes.
+#[test]
+fn a_difference_of_many_chunks_comes_in_the_order_of_keys() {
+    for chunk_bytes in [1, 300, 2_000] {
+        let options = Options { chunk_bytes, ..Options::default() };
+        let of = |member| begin(Start { options, ..start(member, 2, 1) });
+        let (mut one, mut other) = (of(1), of(2));
+        exchange(&mut one, &mut other, NOW);
+        for number in 0..400 {
+            one.put(&key(number), value(number), None, NOW).unwrap();
+        }
+        exchange(&mut other, &mut one, NOW);
+        for number in 0..40 {
+            one.put(&key(number * 77 % 400), value("again"), None, NOW).unwrap();
+        }
+        let messages = exchange_messages(&mut other, &mut one, NOW);
+        let is_same = other.map().dump() == one.map().dump();
+        assert!(is_same, "in chunks of {chunk_bytes} bytes");
+        let mut keys = Vec::new();
+        for message in &messages {
+            let Body::Answer(answer) = &message.body else { continue };
+            let Reply::Entries { entries, .. } = &answer.reply else { panic!("there is no walk") };
+            keys.extend(entries.iter().map(|(key, _)| key.clone()));
+        }
+        assert_eq!(keys.len(), 40, "none of them twice");
+        assert!(keys.is_sorted());
+        assert!(messages.len() > 2, "more than one chunk");
+    }
+}
+
+/// A member that is set back to a snapshot still holds what was deleted and collected since.
+#[test]
+fn a_member_that_was_set_back_walks_to_what_was_dropped() {
+    let (mut one, mut other) = set_back();
+    assert_eq!(other.map().len(), 300, "it holds what was deleted");
+    let messages = exchange_messages(&mut other, &mut one, NOW);
+    assert_eq!(other.map().dump(), one.map().dump());
+    assert_eq!(other.coverage(), one.coverage());
+    assert!(other.status().has_joined);
+    assert_eq!((other.status().dropped, other.map().len()), (5, 295));
+    assert_eq!(shown(&other, 100, NOW), Some("again".into()));
+    let is_branch =
+        |envelope: &&Envelope| has_nodes(envelope, |look| matches!(look, Look::Branch(_)));
+    let is_leaf = |envelope: &&Envelope| has_nodes(envelope, |look| matches!(look, Look::Leaf(_)));
+    assert_eq!(messages.iter().filter(is_branch).count(), 2, "the root, and below it");
+    assert_eq!(messages.iter().filter(is_leaf).count(), 1);
+    let bytes: usize = messages.iter().map(|it| it.encode().len()).sum();
+    assert!(bytes < 3_000, "{bytes} bytes for five keys of 300");
+}
+
+/// One member, and another one that is set back to a moment before 5 keys of 300 were deleted, and
+/// another one was written again.
+fn set_back() -> (Replica, Replica) {
+    let (mut one, mut other) = pair();
+    for number in 0..300 {
+        one.put(&key(number), value(number), None, NOW).unwrap();
+    }
+    exchange(&mut other, &mut one, NOW);
+    let kept = kept_of(&other);
+    for number in 0..5 {
+        one.delete(&key(number * 60), NOW).unwrap();
+    }
+    one.put(&key(100), value("again"), None, NOW).unwrap();
+    exchange(&mut other, &mut one, NOW);
+    let digest = other.digest(MemberId(1), NOW).unwrap();
+    one.handle(digest, NOW);
+    one.collect(1_000, NOW);
+    assert_eq!(one.status().dropped, 5);
+    let other = Replica::begin(start(2, 2, 2), Some(kept), Incarnation(1));
+    (one, other)
+}
+
+fn has_nodes(envelope: &Envelope, is_it: impl Fn(&Look) -> bool) -> bool {
+    let Body::Answer(answer) = &envelope.body else { return false };
+    let Reply::Nodes(nodes) = &answer.reply else { return false };
+    nodes.iter().any(|(_, look)| is_it(look))
+}
+
 #[test]
 fn the_largest_value_travels() {
     let (mut one, mut other) = pair();
@@ -201,7 +302,7 @@ fn the_largest_value_travels() {
     one.put(&key("a"), large.clone(), None, NOW).unwrap();
     let pushes = one.poll_push().unwrap();
     let envelope = one.push(MemberId(2), pushes, NOW);
-    other.handle(through_bytes(&envelope, &mut 0), NOW);
+    other.handle(through_bytes(&envelope), NOW);
     assert_eq!(other.get(&key("a"), NOW.wall).unwrap().unwrap().bytes, Some(large));
 }
 
@@ -297,6 +398,65 @@ fn records_and_snapshots_survive_a_crash_on_storage() {
     assert_eq!(resumed.snapshot(), expected);
 }
 
+fn kept_of(replica: &Replica) -> Kept {
+    Kept::decode(&replica.snapshot().1, Options::default().clock_bound_ms).unwrap()
+}
+
+#[test]
+#[should_panic(expected = "what was kept is of the member that starts")]
+fn nobody_begins_with_the_state_of_another_member() {
+    _ = Replica::begin(start(2, 2, 2), Some(kept_of(&pair().0)), Incarnation(1));
+}
+
+#[test]
+#[should_panic(expected = "what was kept is of the member that starts")]
+fn nobody_goes_on_in_the_incarnation_of_another_member() {
+    _ = Replica::resume(start(2, 2, 2), kept_of(&pair().0));
+}
+
+/// Even if a server tells a time that is behind its entries.
+#[test]
+fn an_own_write_is_later_than_every_entry_that_came() {
+    let (mut one, mut other) = pair();
+    one.put(&key("a"), value(1), None, at(2_000)).unwrap();
+    let ask = other.ask(MemberId(1), NOW);
+    let mut answer = one.handle(ask, NOW).reply.unwrap();
+    let Body::Answer(told) = &mut answer.body else { panic!("an answer") };
+    told.time.wall = UnixMillis(1);
+    other.handle(answer, NOW);
+    assert_eq!(shown(&other, "a", NOW), Some(1.into()));
+    other.put(&key("a"), value(2), None, NOW).unwrap();
+    assert_eq!(shown(&other, "a", NOW), Some(2.into()));
+}
+
+/// With a digest that matches, as if a replica had written it.
+#[test]
+fn a_snapshot_that_does_not_hold_together_is_refused() {
+    let (mut one, _) = pair();
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    one.put(&key("b"), value(1), None, NOW).unwrap();
+    let (_, snapshot) = one.snapshot();
+    let author = [&1_u64.to_be_bytes()[..], &[1]].concat();
+    // One author, one run: both writes, from the first possible one on.
+    let coverage = [&[1], &author[..], &[1, 0, 1]].concat();
+    // After the key the stamp, then the counter.
+    let second = [b"\x03k\0b\xc0\x84\x3d\x01", &author[..], &[2]].concat();
+    for (part, last, what) in [
+        (&coverage, 0, "an entry that is covered"),
+        (&coverage, 2, "a coverage of all own writes"),
+        (&second, 1, "one key for each write"),
+    ] {
+        let mut places = snapshot.windows(part.len()).enumerate().filter(|(_, it)| it == part);
+        let (place, _) = places.next().unwrap();
+        assert!(places.next().is_none(), "there is one such part");
+        let mut damaged = snapshot[..snapshot.len() - 16].to_vec();
+        damaged[place + part.len() - 1] = last;
+        damaged.extend(xxh3_128(&damaged).to_be_bytes());
+        assert_eq!(Kept::decode(&damaged.into(), 5_000).unwrap_err().what, what);
+    }
+    Kept::decode(&snapshot, 5_000).unwrap();
+}
+
 #[test]
 fn a_record_out_of_its_order_is_refused() {
     let mut replica = begin(Start { is_durable: true, ..start(1, 1, 1) });
@@ -328,7 +488,10 @@ fn messages() -> Vec<Envelope> {
     let ask = other.ask(MemberId(1), NOW);
     let answer = one.handle(ask.clone(), NOW).reply.unwrap();
     let digest = one.digest(MemberId(2), NOW).unwrap();
-    vec![one.push(MemberId(2), pushes, NOW), ask, answer, digest]
+    let mut messages = vec![one.push(MemberId(2), pushes, NOW), ask, answer, digest];
+    let (mut one, mut other) = set_back();
+    messages.extend(exchange_messages(&mut other, &mut one, NOW));
+    messages
 }
 
 #[test]
@@ -354,6 +517,32 @@ fn messages_are_canonical_and_what_is_cut_or_added_to_is_refused() {
     }
 }
 
+/// What follows a counter must be a number.
+#[test]
+fn the_greatest_number_is_no_counter() {
+    let mut refused = 0;
+    for mut envelope in messages() {
+        let (author, pristine) = (envelope.from, envelope.clone());
+        match &mut envelope.body {
+            Body::Push(pushed) => {
+                let mut superseding = pristine;
+                let entry = &pushed[0].entry;
+                pushed[0].entry = Arc::new(Entry::delete(entry.stamp(), u64::MAX));
+                let Body::Push(pushed) = &mut superseding.body else { unreachable!("it is one") };
+                pushed[0].superseded.push(Dot { author, counter: u64::MAX });
+                assert!(Envelope::decode(superseding.encode()).is_err());
+            }
+            Body::Answer(answer) => _ = answer.collected.insert(author, u64::MAX),
+            Body::Digest(image) => _ = image.coverage.insert(Dot { author, counter: u64::MAX }),
+            Body::Ask(_) => continue,
+        }
+        let error = Envelope::decode(envelope.encode()).unwrap_err();
+        assert!(error.what.contains("counter"), "{error}");
+        refused += 1;
+    }
+    assert!(refused >= 3);
+}
+
 #[test]
 fn a_message_for_or_from_somebody_else_is_not_looked_at() {
     let (_, other) = pair();
@@ -377,12 +566,30 @@ fn block(name: &str) -> String {
     rest.split("```").next().unwrap().split_whitespace().collect()
 }
 
+/// A message of each kind, and one more of the walk.
 #[test]
 fn the_page_shows_what_the_code_writes() {
-    let (mut one, _) = pair();
+    let (mut one, mut other) = pair();
     one.put(&key("a"), value(1), None, NOW).unwrap();
     let pushes = one.poll_push().unwrap();
-    let bytes = one.push(MemberId(2), pushes, NOW).encode();
-    let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(written, block("push"));
+    let push = one.push(MemberId(2), pushes, NOW);
+    let digest = one.digest(MemberId(2), NOW).unwrap();
+    let ask = other.ask(MemberId(1), NOW);
+    let answer = one.handle(ask.clone(), NOW).reply.unwrap();
+    let mut nodes = ask.clone();
+    let Body::Ask(step) = &mut nodes.body else { panic!("it is one") };
+    step.question = Question::Nodes(Walk::new().questions(other.map().trie(), 1));
+    let found = one.handle(nodes.clone(), NOW).reply.unwrap();
+    for (name, envelope) in [
+        ("push", push),
+        ("digest", digest),
+        ("ask", ask),
+        ("answer", answer),
+        ("ask-nodes", nodes),
+        ("answer-leaf", found),
+    ] {
+        let bytes = envelope.encode();
+        let written: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(written, block(name), "{name}");
+    }
 }

@@ -6,8 +6,9 @@
 
 #[path = "support/kv_model.rs"]
 mod kv_model;
+#[path = "support/mutants.rs"]
+mod mutants;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use plimsoll::clock::{ManualClock, UnixMillis};
@@ -21,36 +22,23 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 const RUNS_MAX: u32 = 2_000;
 
 /// The run in which the model and namespaces in memory differ, if there is one.
-fn run_that_differs() -> Option<u32> {
+fn run_that_differs() -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(ProptestConfig::default(), rng);
     let steps = prop::collection::vec(kv_model::step(), 1..60);
-    (1..=RUNS_MAX).find(|_| {
+    let mut runs = 1..=RUNS_MAX;
+    let differs = |_: &u32| {
         let steps = steps.new_tree(&mut runner).unwrap().current();
         let clock = ManualClock::new(UnixMillis(1_700_000_000_000));
         let namespaces = Namespaces::new(Arc::new(Memory::new()), Arc::new(clock.clone()));
         let run = || runtime.block_on(kv_model::run(&namespaces, &clock, &steps));
-        catch_unwind(AssertUnwindSafe(run)).is_err()
-    })
+        mutants::caught(run).is_err()
+    };
+    runs.find(differs).map(|run| format!("run {run}"))
 }
 
 #[test]
 fn every_mutant_is_caught_and_the_core_without_one_is_not() {
-    // A difference is a panic, and there will be one for each mutant.
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut survivors = Vec::new();
-    println!("runs  mutant");
-    for name in mutant::KV {
-        mutant::set(Some(name));
-        match run_that_differs() {
-            Some(run) => println!("{run:>4}  {name}"),
-            None => survivors.push(name),
-        }
-    }
-    mutant::set(None);
-    let without = run_that_differs();
-    drop(std::panic::take_hook());
-    assert!(survivors.is_empty(), "not caught: {survivors:?}");
-    assert_eq!(without, None, "caught though there is no mutant");
+    mutants::all_are_caught(mutant::KV, run_that_differs);
 }

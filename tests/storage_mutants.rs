@@ -4,10 +4,10 @@
 //! `cargo mutants` prints which trial caught each, and with which seed.
 #![allow(clippy::unwrap_used)]
 
+#[path = "support/mutants.rs"]
+mod mutants;
 #[path = "support/storage_runs.rs"]
 mod runs;
-
-use std::panic::catch_unwind;
 
 use plimsoll::mutant;
 
@@ -24,29 +24,14 @@ const TRIALS: &[Trial] = &[
 ];
 
 /// The trial that finds something wrong, and its seed, if there is one.
-fn what_catches() -> Option<(&'static str, u64)> {
+fn what_catches() -> Option<String> {
     SEEDS
         .flat_map(|seed| TRIALS.iter().map(move |(name, trial)| (*name, *trial, seed)))
-        .find(|(_, trial, seed)| catch_unwind(|| trial(*seed)).is_err())
-        .map(|(name, _, seed)| (name, seed))
+        .find(|(_, trial, seed)| mutants::caught(|| trial(*seed)).is_err())
+        .map(|(name, _, seed)| format!("{name}, seed {seed}"))
 }
 
 #[test]
 fn every_mutant_is_caught_and_storage_without_one_is_not() {
-    // What is wrong is a panic, and there will be one for each mutant.
-    std::panic::set_hook(Box::new(|_| {}));
-    let mut survivors = Vec::new();
-    println!("seed  caught by            mutant");
-    for name in mutant::STORAGE {
-        mutant::set(Some(name));
-        match what_catches() {
-            Some((trial, seed)) => println!("{seed:>4}  {trial:<19}  {name}"),
-            None => survivors.push(name),
-        }
-    }
-    mutant::set(None);
-    let without = what_catches();
-    drop(std::panic::take_hook());
-    assert!(survivors.is_empty(), "not caught: {survivors:?}");
-    assert_eq!(without, None, "caught though there is no mutant");
+    mutants::all_are_caught(mutant::STORAGE, what_catches);
 }

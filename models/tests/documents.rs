@@ -1,5 +1,6 @@
 //! `docs/models.md` says what there is: every model with its number of states, every mutant with the
-//! sentence that it weakens and the steps of its shortest trace.
+//! sentence that it weakens and the steps of its shortest trace. And the engine's rule is the model's: the
+//! same nine sentences, and a mutant for each of the model's.
 #![allow(clippy::unwrap_used)]
 
 use plimsoll_models::catalogue;
@@ -33,6 +34,39 @@ fn every_mutant_stands_in_the_page_with_its_sentence_and_steps() {
         let sentence = if sentence == 0 { String::new() } else { sentence.to_string() };
         assert_eq!(row[1..3], [sentence, mutant.steps().to_string()], "{name}");
     }
+}
+
+/// The engine's mutants of the rule come first in its list, in the order of the sentences.
+#[test]
+fn every_mutant_of_the_model_is_one_of_the_engine() {
+    let source = include_str!("../../src/mutant.rs");
+    let (_, list) = source.split_once("pub const CRDT: &[&str] = &[").unwrap();
+    let (list, _) = list.split_once("];").unwrap();
+    let names = list.split(',').map(|name| name.trim().trim_matches('"').to_owned());
+    let ours: Vec<_> = Mutant::ALL.iter().map(|mutant| mutant.name().replace('-', " ")).collect();
+    assert_eq!(names.take(ours.len()).collect::<Vec<_>>(), ours);
+}
+
+#[test]
+fn the_engine_has_the_nine_sentences_of_the_model() {
+    let model = sentences(include_str!("../src/collection/rule.rs"), "//! ");
+    let engine = sentences(include_str!("../../docs/design/crdt.md"), "");
+    assert_eq!(model.len(), 9);
+    assert_eq!(engine, model);
+}
+
+/// The first numbered list of a text, unwrapped.
+fn sentences(text: &str, prefix: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.strip_prefix(prefix).unwrap_or_default());
+    let list = lines.skip_while(|line| !line.starts_with("1. "));
+    let mut sentences: Vec<String> = Vec::new();
+    for line in list.take_while(|line| !line.is_empty()) {
+        match line.strip_prefix("   ") {
+            Some(more) => sentences.last_mut().unwrap().extend([" ", more]),
+            None => sentences.push(line.to_owned()),
+        }
+    }
+    sentences
 }
 
 /// With commas between thousands.

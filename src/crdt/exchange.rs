@@ -16,14 +16,16 @@
 //!
 //! A server whose clock is too far ahead may hold entries from the future. An exchange with it never
 //! ends: what it brings is merged like pushes, without those entries, and nothing else is covered. For
-//! the server may have superseded other writes by them, and which ones nobody can tell.
+//! the server may have superseded other writes by them, and which ones nobody can tell. Nor are those
+//! entries asked for before their time. If it comes while an exchange is on that was begun without them,
+//! that one begins anew: in the end it would cover what it has not asked for.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, Vector};
 
-use super::lww::Entry;
+use super::lww::{ENTRY_BYTES, Entry};
 use super::message::{Answer, Ask, ExchangeId, Question, Reply};
 use super::rule::{Image, State};
 use super::stamp::{Author, MemberId, Stamp};
@@ -38,7 +40,7 @@ use crate::mutant::mutant;
 pub(super) struct Exchange {
     pub id: ExchangeId,
     pub server: MemberId,
-    /// What is not asked for.
+    /// What is not asked for: what was covered when it began, and what was refused before.
     known: Coverage,
     step: u64,
     /// The server as it was with its first answer.
@@ -104,6 +106,12 @@ impl Exchange {
     pub fn expects(&self, answer: &Answer) -> bool {
         let is_step = (answer.exchange, answer.step) == (self.id, self.step);
         is_step && answer.image.from.member == self.server
+    }
+
+    /// Whether the server covers a write that is not covered here and that it was not asked for.
+    pub fn leaves_out(&self, ours: &Coverage, theirs: &Coverage) -> bool {
+        let unasked = self.known.difference(ours);
+        unasked.difference(theirs) != unasked
     }
 
     /// Whether a write is left to the exchange, although it was pushed.
@@ -204,7 +212,10 @@ pub(super) fn reply(state: &State, question: Question, chunk_bytes: usize) -> Re
             Reply::Nodes(nodes.into_iter().take(CRDT_PATHS_MAX).filter_map(look).collect())
         }
         Question::Entries { known, after } => {
-            let mut keys = state.map.keys_beyond(after.as_ref(), &known, &state.coverage);
+            let coverage = &state.coverage;
+            // So many fill it, and one more tells that they are not the last.
+            let keys_max = (chunk_bytes / ENTRY_BYTES).saturating_add(2);
+            let mut keys = state.map.keys_beyond(after.as_ref(), &known, coverage, keys_max);
             let (mut entries, mut bytes) = (Vec::new(), 0);
             while bytes < chunk_bytes
                 && let Some(key) = keys.next()

@@ -44,7 +44,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::lww::{Entry, LwwMap};
 use super::rule::State;
-use super::stamp::{Author, Incarnation, MemberId};
+use super::stamp::{Author, Dot, Incarnation, MemberId};
 use super::vector::Coverage;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::hlc::HybridTime;
@@ -345,11 +345,7 @@ pub(super) fn read_collected(reader: &mut Reader) -> Result<OrdMap<Author, u64>,
         if all.get_max().is_some_and(|(previous, _)| *previous >= author) {
             return Err(reader.error("authors in order"));
         }
-        let counter = reader.unsigned("a counter")?;
-        if counter == 0 {
-            return Err(reader.error("a counter from 1"));
-        }
-        all.insert(author, counter);
+        all.insert(author, Dot::decode_counter(reader)?);
     }
     Ok(all)
 }

@@ -15,6 +15,7 @@
 //! in one of three states (shown, expired, tombstone), by the latest instant that the map was told.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+use std::collections::BinaryHeap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -145,9 +146,11 @@ impl LwwMap {
 
     /// Sets what a key holds, whatever it held.
     pub(super) fn set(&mut self, key: &QualifiedKey, entry: Arc<Entry>) {
-        self.remove(key);
         let hash = entry.hash(key);
         self.trie.insert(key, hash);
+        if let Some(old) = self.entries.insert(key.clone(), Arc::clone(&entry)) {
+            self.forget(key, &old);
+        }
         self.dots.insert(entry.dot(), key.clone());
         if entry.is_lasting() {
             self.lasting ^= hash;
@@ -157,7 +160,6 @@ impl LwwMap {
             (_, true) => _ = self.tombstones.insert(key.clone()),
             (None, false) => {}
         }
-        self.entries.insert(key.clone(), entry);
         self.advance(self.now);
     }
 
@@ -165,6 +167,12 @@ impl LwwMap {
     pub(super) fn remove(&mut self, key: &QualifiedKey) -> Option<Arc<Entry>> {
         let old = self.entries.remove(key)?;
         self.trie.remove(key);
+        self.forget(key, &old);
+        Some(old)
+    }
+
+    /// Takes what a key held out of all that finds it, but the trie.
+    fn forget(&mut self, key: &QualifiedKey, old: &Entry) {
         if self.dots.get(&old.dot()) == Some(key) {
             self.dots.remove(&old.dot());
         }
@@ -177,7 +185,6 @@ impl LwwMap {
             self.expired.remove(&place);
         }
         self.tombstones.remove(key);
-        Some(old)
     }
 
     /// Tells the map an instant of the own physical clock. It never goes back for the map: what has
@@ -251,9 +258,8 @@ impl LwwMap {
         key: Option<&QualifiedKey>,
     ) -> impl Iterator<Item = &QualifiedKey> {
         let start = key.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
-        let end = key.map_or(Bound::Unbounded, |key| Bound::Included(key.clone()));
-        let again = self.tombstones.range((Bound::Unbounded, end)).filter(move |_| key.is_some());
-        self.tombstones.range((start, Bound::Unbounded)).chain(again)
+        let again = key.map(|key| self.tombstones.range(..=key.clone()));
+        self.tombstones.range((start, Bound::Unbounded)).chain(again.into_iter().flatten())
     }
 
     /// The keys whose deadline has passed by less than the bound.
@@ -267,12 +273,14 @@ impl LwwMap {
         self.tombstones.len() + self.expired.len()
     }
 
-    /// The keys after a place, in order, that hold a write which a coverage has not, but another has.
+    /// The first keys after a place, in order, that hold a write which a coverage has not, but another
+    /// has. They are as many as asked for, if there are.
     pub(super) fn keys_beyond(
         &self,
         after: Option<&QualifiedKey>,
         known: &Coverage,
         offered: &Coverage,
+        keys_max: usize,
     ) -> Box<dyn Iterator<Item = QualifiedKey> + '_> {
         let is_after = |key: &QualifiedKey| after.is_none_or(|after| key > after);
         let missing = offered.difference(known);
@@ -280,16 +288,23 @@ impl LwwMap {
             let start = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
             let entries = self.entries.range((start, Bound::Unbounded));
             let beyond = entries.filter(move |(_, entry)| missing.covers(entry.dot()));
-            return Box::new(beyond.map(|(key, _)| key.clone()));
+            return Box::new(beyond.map(|(key, _)| key.clone()).take(keys_max));
         }
-        let mut keys = Vec::new();
+        let mut least = BinaryHeap::new();
         for (author, (first, last)) in missing.runs() {
             let dot = |counter| Dot { author, counter };
             let held = self.dots.range(dot(first)..=dot(last));
-            keys.extend(held.map(|(_, key)| key.clone()).filter(|key| is_after(key)));
+            for (_, key) in held.filter(|(_, key)| is_after(key)) {
+                if least.len() < keys_max {
+                    least.push(key);
+                } else if let Some(mut greatest) = least.peek_mut()
+                    && key < *greatest
+                {
+                    *greatest = key;
+                }
+            }
         }
-        keys.sort_unstable();
-        Box::new(keys.into_iter())
+        Box::new(least.into_sorted_vec().into_iter().cloned())
     }
 
     /// What has to be done to an older state of this map to make it this one, in the order of keys:
@@ -459,10 +474,7 @@ impl Entry {
     /// Reads what [`Entry::encode`] wrote. A value that does not match its register is refused.
     pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         let marker = Stamp::decode(reader)?;
-        let counter = reader.unsigned("a counter")?;
-        if counter == 0 {
-            return Err(reader.error("a counter from 1"));
-        }
+        let counter = Dot::decode_counter(reader)?;
         let deadline = reader.optional("a deadline")?.map(UnixMillis);
         let length = reader.unsigned("a length")?;
         if length > VALUE_BYTES_MAX as u64 || length == 0 && deadline.is_some() {
@@ -497,8 +509,8 @@ impl Content {
     }
 }
 
-/// Bytes of a register in a message, at most.
-const ENTRY_BYTES: usize = 75;
+/// Bytes of a register in a message, at most; of an entry's size, at least.
+pub(super) const ENTRY_BYTES: usize = 75;
 
 /// A walk over all entries is taken for a difference of more writes than one in this many entries.
 const SCAN_SHARE: u64 = 8;

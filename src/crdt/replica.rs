@@ -100,7 +100,7 @@ pub struct Status {
     pub author: Author,
     /// Whether it serves.
     pub has_joined: bool,
-    /// Whether it has exchanged with every listed member since its start.
+    /// Whether it has exchanged with every other listed member in this incarnation.
     pub is_whole: bool,
     /// The members that collection waits for.
     pub blocking: Vec<MemberId>,
@@ -147,8 +147,12 @@ impl Replica {
     ///
     /// `kept` is what was saved of an earlier moment, if anything was. It counts only if it is of
     /// `last`, the incarnation before this one.
+    ///
+    /// # Panics
+    /// If it is another member's.
     #[must_use]
     pub fn begin(start: Start, kept: Option<Kept>, last: Incarnation) -> Self {
+        assert_is_of(&start, kept.as_ref());
         let is_of_last = |kept: &Kept| kept.state.author().incarnation == last;
         let kept = kept.filter(|kept| is_of_last(kept) || mutant!("any snapshot"));
         let time = kept.as_ref().map(|kept| kept.time);
@@ -161,8 +165,12 @@ impl Replica {
     }
 
     /// Goes on in the incarnation of what was kept: all that it had said and acknowledged is in it.
+    ///
+    /// # Panics
+    /// If it is another member's.
     #[must_use]
     pub fn resume(start: Start, kept: Kept) -> Self {
+        assert_is_of(&start, Some(&kept));
         let Kept { mut state, counter, time, record } = kept;
         state.digests = OrdMap::new();
         state.members = Arc::new(start.members.clone());
@@ -231,7 +239,7 @@ impl Replica {
         entry: impl FnOnce(Stamp, u64, UnixMillis) -> Entry,
     ) -> Result<Written, Refusal> {
         self.serves()?;
-        self.state.map.advance(now.wall);
+        self.advance(now);
         let is_full = self.state.map.tombstones_len() >= self.options.tombstones_max;
         if is_full && self.state.map.entry(key).is_none() {
             return Err(Refusal::Tombstones);
@@ -242,7 +250,12 @@ impl Replica {
         let was_shown = self.state.map.get(key, now.wall).is_some();
         self.counter += 1;
         let entry = Arc::new(entry(stamp, self.counter, self.state.map.now()));
-        self.state.merge_entry(key, &entry);
+        let merged = self.state.merge_entry(key, &entry);
+        assert_eq!(
+            merged,
+            Merged::Changed,
+            "a new stamp is above all that were merged or observed"
+        );
         let dot = entry.dot();
         self.queue(key, [dot]);
         let record = self.journal.as_ref().map(Journal::next);
@@ -277,7 +290,7 @@ impl Replica {
 
     /// Tells the time: what has expired is a tombstone from now on.
     pub fn handle_tick(&mut self, now: Now) {
-        self.state.map.advance(now.wall);
+        self.advance(now);
         let is_early = |(_, until): &(Dot, UnixMillis)| *until > now.wall;
         self.refused =
             self.refused.iter().map(|(dot, until)| (*dot, *until)).filter(is_early).collect();
@@ -296,8 +309,10 @@ impl Replica {
         if to != self.state.me || !is_other {
             return Handled::default();
         }
-        self.state.map.advance(now.wall);
-        self.peers.report(from.member.0, wall, now);
+        if from.incarnation >= self.state.incarnation_of(from.member) {
+            self.peers.report(from.member.0, wall, now);
+        }
+        self.advance(now);
         match body {
             Body::Push(pushed) => {
                 self.handle_push(from, pushed, now);
@@ -390,7 +405,7 @@ impl Replica {
     /// Drops tombstones that nobody can need any more. At most `examined_max` are looked at; the next
     /// call goes on where this one ended.
     pub fn collect(&mut self, examined_max: usize, now: Now) {
-        self.state.map.advance(now.wall);
+        self.advance(now);
         self.cursor = self.state.collect(self.cursor.as_ref(), examined_max);
     }
 
@@ -543,6 +558,10 @@ impl Replica {
         if self.refuses(&answer, now) {
             return None;
         }
+        self.note_matured(&answer.image.coverage);
+        if exchange.leaves_out(&self.state.coverage, &answer.image.coverage) {
+            return Some(self.ask(server, now));
+        }
         match exchange.take(&mut self.state, answer) {
             Progress::Fails => Some(self.ask(server, now)),
             Progress::Goes => {
@@ -559,12 +578,17 @@ impl Replica {
     /// Takes note of the times in an answer. If the server's is from too far in the future, so may be
     /// what it holds: then the exchange ends here, and what else it brought is merged.
     fn refuses(&mut self, answer: &Answer, now: Now) -> bool {
-        if self.clock.observe(answer.time, now.wall).is_ok() {
+        let entries = match &answer.reply {
+            Reply::Entries { entries, .. } => &entries[..],
+            Reply::Nodes(_) => &[],
+        };
+        let times = entries.iter().map(|(_, entry)| entry.stamp().time);
+        let latest = times.fold(answer.time, HybridTime::max);
+        if self.clock.observe(latest, now.wall).is_ok() {
             return false;
         }
         self.from_future += 1;
         let takes_all = self.state.has_joined && answer.image.has_joined;
-        let Reply::Entries { entries, .. } = &answer.reply else { return true };
         for (key, entry) in entries {
             let time = entry.stamp().time;
             if self.clock.check(time, now.wall).is_err() {
@@ -579,11 +603,26 @@ impl Replica {
         true
     }
 
+    /// Of what a server covers whose clock is not too far ahead, nothing is from the future any more.
+    fn note_matured(&mut self, covered: &Coverage) {
+        let is_early = |(dot, _): &(Dot, UnixMillis)| !covered.covers(*dot);
+        self.refused =
+            self.refused.iter().map(|(dot, until)| (*dot, *until)).filter(is_early).collect();
+    }
+
     /// Whether others know of a later start of this member.
     fn note_own_incarnation(&mut self, image: &Image) {
         let known = image.incarnations.get(&self.state.me).copied();
         let later = known.filter(|known| *known > self.state.author().incarnation);
         self.superseded_by = self.superseded_by.max(later);
+    }
+
+    /// Tells the map the time, but none that is ahead of the peers' clocks by more than the bound. What
+    /// expires is gone for good, here and wherever this replica is asked for it, so one wrong reading of
+    /// the own clock must not make it. If no peer has told its clock there is nothing to compare with.
+    fn advance(&mut self, now: Now) {
+        let latest = self.peers.median(now).map(|peers| peers.after(self.clock.bound_ms()));
+        self.state.map.advance(latest.map_or(now.wall, |latest| now.wall.min(latest)));
     }
 
     /// An instant, unless the map was told a later one: time never goes back for readers.
@@ -616,6 +655,12 @@ impl Replica {
     fn envelope(&self, to: MemberId, body: Body, now: Now) -> Envelope {
         Envelope { from: self.state.author(), to, wall: now.wall, body }
     }
+}
+
+/// A member that went on from the state of another one would write in that one's name.
+fn assert_is_of(start: &Start, kept: Option<&Kept>) {
+    let member = kept.map_or(start.member, |kept| kept.author().member);
+    assert_eq!(member, start.member, "what was kept is of the member that starts");
 }
 
 impl Default for Options {

@@ -230,7 +230,7 @@ impl State {
         image.has_joined || self.is_whole() || mutant!("join with unjoined")
     }
 
-    /// Whether it has exchanged with every other listed member since its start (sentence 6).
+    /// Whether it has exchanged with every other listed member in this incarnation (sentence 6).
     pub fn is_whole(&self) -> bool {
         self.others().all(|member| self.met.contains(&member))
     }

@@ -59,6 +59,16 @@ impl Author {
     }
 }
 
+impl Dot {
+    /// Reads a counter. The greatest number is none, so that one can be added to each.
+    pub(super) fn decode_counter(reader: &mut Reader) -> Result<u64, DecodeError> {
+        match reader.unsigned("a counter")? {
+            0 | u64::MAX => Err(reader.error("a counter from 1, below the greatest number")),
+            counter => Ok(counter),
+        }
+    }
+}
+
 impl Stamp {
     pub(super) fn encode(self, writer: &mut Writer) {
         self.time.encode(writer);

@@ -10,6 +10,7 @@
 //! forges hashes it is no protection.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -73,8 +74,9 @@ impl Trie {
     /// Sets the hash of a key's register.
     pub fn insert(&mut self, key: &QualifiedKey, hash: u128) {
         let place = place_of(key);
-        self.root.remove(place, key, 0);
-        self.root.insert(Item { place, key: key.clone(), hash }, 0);
+        if self.root.replace(place, key, hash, 0).is_none() {
+            self.root.insert(Item { place, key: key.clone(), hash }, 0);
+        }
     }
 
     /// Removes the register of a key.
@@ -158,8 +160,8 @@ impl Walk {
     }
 
     /// Takes the answers to the questions before: what differs there, in any order. What is not
-    /// answered is equal. Answers the paths below which the keys have to be compared one by one, with
-    /// the keys that the other trie has there.
+    /// answered is equal, and what is answered again is not looked at. Answers the paths below which
+    /// the keys have to be compared one by one, with the keys that the other trie has there.
     pub fn take(
         &mut self,
         trie: &Trie,
@@ -167,8 +169,9 @@ impl Walk {
         answers: Vec<(Path, Look)>,
     ) -> Vec<(Path, Vec<QualifiedKey>)> {
         let asked = self.paths.split_off(self.paths.len().saturating_sub(paths_max));
+        let mut asked: BTreeSet<_> = asked.into_iter().collect();
         let mut leaves = Vec::new();
-        for (path, look) in answers.into_iter().filter(|(path, _)| asked.contains(path)) {
+        for (path, look) in answers.into_iter().filter(|(path, _)| asked.remove(path)) {
             match look {
                 Look::Leaf(keys) => leaves.push((path, keys)),
                 Look::Branch(hashes) => {
@@ -203,6 +206,26 @@ impl Node {
         }
     }
 
+    /// Sets the hash of a key that is there; answers the one that it had.
+    fn replace(&mut self, place: u64, key: &QualifiedKey, hash: u128, depth: u8) -> Option<u128> {
+        match self {
+            Self::Leaf(items) => {
+                let found = find(items, place, key)?;
+                let mut all = items.to_vec();
+                let old = std::mem::replace(&mut all[found].hash, hash);
+                *items = all.into();
+                Some(old)
+            }
+            Self::Branch(shared) => {
+                let branch = Arc::make_mut(shared);
+                let child = &mut branch.children[digit_of(place, depth)];
+                let old = child.replace(place, key, hash, depth + 1)?;
+                branch.hash ^= old ^ hash;
+                Some(old)
+            }
+        }
+    }
+
     /// Adds an item whose key is not there.
     fn insert(&mut self, item: Item, depth: u8) {
         match self {
@@ -224,8 +247,7 @@ impl Node {
     fn remove(&mut self, place: u64, key: &QualifiedKey, depth: u8) -> Option<u128> {
         match self {
             Self::Leaf(items) => {
-                let found =
-                    items.iter().position(|item| item.place == place && item.key == *key)?;
+                let found = find(items, place, key)?;
                 let mut left = items.to_vec();
                 let removed = left.remove(found);
                 *items = left.into();
@@ -302,6 +324,10 @@ impl Path {
     }
 }
 
+fn find(items: &[Item], place: u64, key: &QualifiedKey) -> Option<usize> {
+    items.iter().position(|item| item.place == place && item.key == *key)
+}
+
 fn place_of(key: &QualifiedKey) -> u64 {
     xxh3_64(key.as_bytes())
 }
@@ -349,6 +375,8 @@ mod tests {
         assert_eq!(straight, detour);
         detour.insert(&key(7), 1);
         assert_ne!(straight.root(), detour.root());
+        detour.insert(&key(7), xxhash_rust::xxh3::xxh3_128(&7_u64.to_be_bytes()));
+        assert_eq!(straight, detour, "a hash is replaced in its place");
         for number in 0..500 {
             detour.remove(&key(number));
         }
@@ -392,5 +420,18 @@ mod tests {
         assert_eq!(found, expected);
         assert!(rounds <= 6, "{rounds} rounds");
         assert!(asked <= 24, "{asked} questions");
+    }
+
+    #[test]
+    fn an_answer_that_comes_twice_is_taken_once() {
+        let (one, other) = (trie(0..300), trie(3..300));
+        let mut walk = Walk::new();
+        let (path, hash) = walk.questions(&one, 1)[0];
+        let answer = (path, other.look(path, hash).unwrap());
+        let mut twice = walk.clone();
+        walk.take(&one, 1, vec![answer.clone()]);
+        twice.take(&one, 1, vec![answer.clone(), answer]);
+        assert_eq!(twice, walk);
+        assert!(!walk.is_over());
     }
 }

@@ -4,7 +4,8 @@
 //! writes that are there, in order. Without gaps it is a plain version vector.
 //!
 //! Invariants: an author that is there covers something; runs do not touch, neither each other nor
-//! the beginning. So equal sets are equal, and have equal bytes.
+//! the beginning. So equal sets are equal, and have equal bytes. What is read has no counter of
+//! [`u64::MAX`], so that what follows a run is a number.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::fmt;
@@ -87,10 +88,11 @@ impl Coverage {
         Self { authors: first_runs.collect() }
     }
 
-    /// How many writes are in it.
+    /// How many writes are in it; the greatest number if they are more.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.runs().map(|(_, (first, last))| last - first + 1).sum()
+        let lengths = self.runs().map(|(_, (first, last))| (last - first).saturating_add(1));
+        lengths.fold(0, u64::saturating_add)
     }
 
     /// Whether nothing is in it.
@@ -192,6 +194,7 @@ impl Counters {
             let (skipped, more) = (reader.unsigned("a gap")?, reader.unsigned("a run")?);
             let first = least.and_then(|least| least.checked_add(skipped));
             let run = first.and_then(|first| Some((first, first.checked_add(more)?)));
+            let run = run.filter(|run| run.1 < u64::MAX);
             let run = run.ok_or(reader.error("a run of counters"))?;
             least = run.1.checked_add(2);
             runs.push(run);

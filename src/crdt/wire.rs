@@ -99,10 +99,7 @@ impl Pushed {
         let superseded = (0..count)
             .map(|_| {
                 let author = Author::decode(reader)?;
-                match reader.unsigned("a counter")? {
-                    0 => Err(reader.error("a counter from 1")),
-                    counter => Ok(Dot { author, counter }),
-                }
+                Ok(Dot { author, counter: Dot::decode_counter(reader)? })
             })
             .collect::<Decoded<_>>()?;
         Ok(Self { key, entry, superseded })

@@ -2,6 +2,9 @@
 //!
 //! A report is the wall clock that a message carried, plus the monotonic time since it came in, so
 //! steps of the own clock are not felt; it is late by the way of the message. Old reports do not count.
+//!
+//! Messages come late and again, so of the reports of one peer that count the one that is furthest on
+//! stays: a late message shows less than the clock does.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
@@ -24,7 +27,10 @@ struct Report {
 impl PeerClocks {
     /// Takes the clock of a peer as it came in a message.
     pub fn report(&mut self, peer: u64, wall: UnixMillis, now: Now) {
-        self.reports.insert(peer, Report { wall, received_ms: now.monotonic_ms });
+        let shown = self.reports.get(&peer).and_then(|report| report.shows(now));
+        if shown.is_none_or(|shown| shown <= wall) {
+            self.reports.insert(peer, Report { wall, received_ms: now.monotonic_ms });
+        }
     }
 
     /// Forgets a peer.
@@ -32,14 +38,21 @@ impl PeerClocks {
         self.reports.remove(&peer);
     }
 
-    /// The median of what the peers' clocks show now; of two middle ones the lower.
+    /// The median of what the peers' clocks show now; of two middle ones the lower. So among three
+    /// nodes, what is within a bound of the median and of the own clock is within it of all clocks.
     #[must_use]
     pub fn median(&self, now: Now) -> Option<UnixMillis> {
-        let age_ms = |report: &Report| now.monotonic_ms.saturating_sub(report.received_ms);
-        let counted = self.reports.values().filter(|it| age_ms(it) <= CLOCK_REPORT_MS_MAX);
-        let mut walls: Vec<_> = counted.map(|it| it.wall.after(age_ms(it))).collect();
+        let mut walls: Vec<_> = self.reports.values().filter_map(|it| it.shows(now)).collect();
         walls.sort_unstable();
         walls.get(walls.len().checked_sub(1)? / 2).copied()
+    }
+}
+
+impl Report {
+    /// What the clock shows now, unless the report is too old to tell.
+    fn shows(&self, now: Now) -> Option<UnixMillis> {
+        let age_ms = now.monotonic_ms.saturating_sub(self.received_ms);
+        (age_ms <= CLOCK_REPORT_MS_MAX).then(|| self.wall.after(age_ms))
     }
 }
 
@@ -64,5 +77,18 @@ mod tests {
         assert_eq!(peers.median(at(late)), Some(UnixMillis(5_000 + late - 500)), "1 is too old");
         peers.forget(3);
         assert_eq!(peers.median(at(late)), Some(UnixMillis(5_000 + late - 500)));
+    }
+    #[test]
+    fn a_late_message_does_not_set_a_clock_back() {
+        let mut peers = PeerClocks::default();
+        peers.report(1, UnixMillis(5_000), at(0));
+        peers.report(1, UnixMillis(5_000), at(900));
+        peers.report(1, UnixMillis(2_000), at(900));
+        assert_eq!(peers.median(at(1_000)), Some(UnixMillis(6_000)));
+        peers.report(1, UnixMillis(6_500), at(1_000));
+        assert_eq!(peers.median(at(1_000)), Some(UnixMillis(6_500)), "a later report counts");
+        let late = 1_000 + CLOCK_REPORT_MS_MAX + 1;
+        peers.report(1, UnixMillis(2_000), at(late));
+        assert_eq!(peers.median(at(late)), Some(UnixMillis(2_000)), "the others are too old");
     }
 }

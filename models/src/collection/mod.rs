@@ -1,6 +1,6 @@
 //! The model `collection`: three replicas of one key, whose tombstones are collected.
 //!
-//! The rule is in [`rule`], and nowhere else: the model asks it whether a message is looked at, what
+//! The rule is in [`rule`] alone: the model asks it whether a message is looked at, what
 //! merging does, who has joined, and when a tombstone may go. Around it stand what can happen
 //! ([`actions`]), what has to hold ([`properties`]), how much may happen ([`bounds`]) and what is known
 //! to be wrong ([`mutants`]). `docs/models.md` says what is left out.

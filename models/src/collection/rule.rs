@@ -8,26 +8,27 @@
 //! sentences, and the functions below name those that they carry out.
 //!
 //! 1. An *incarnation* begins whenever a process starts without everything that it had sent or
-//!    acknowledged. A durable member's restart is a pause: it keeps its incarnation, and loses only the
-//!    digests that it held. A snapshot of the last incarnation is a state to start from; one of an
-//!    incarnation before that is none, because what the last one said never counted it in.
-//! 2. Every message carries its sender's incarnation; syncs and digests carry its whole table of
-//!    incarnations, and the receiver takes the maximum into its own.
-//! 3. A message of an ended incarnation is discarded, and so are the digests of a member as soon as a
-//!    newer incarnation of it is known. What an ended incarnation wrote still arrives through others.
-//! 4. A new incarnation merges nothing, serves nothing and takes no writes until it has *joined*: by
-//!    one complete exchange with a joined member, or with every other listed member.
-//! 5. Who serves an exchange records the joiner's incarnation before reading what is handed over; the
-//!    answer names that incarnation, and nothing else counts as a join.
-//! 6. A member is *whole* once it has exchanged with every other listed member. Only digests of whole
-//!    members count, and only whole members collect.
-//! 7. A digest is the exact coverage, gaps included, and coverage grows by what has arrived only: by
+//!    acknowledged. A durable member's restart is a pause: it keeps its incarnation, and loses only
+//!    the digests that it held. A snapshot of the last incarnation is a state to start from; one of
+//!    an incarnation before that is none, because what the last one said never counted it in.
+//! 2. Every message carries its sender's incarnation; syncs and digests carry its table of the
+//!    newest known incarnations, and the receiver takes the maximum into its own.
+//! 3. A message of an ended incarnation is discarded, and so are the digests of a member as soon as
+//!    a newer incarnation of it is known. What an ended incarnation wrote still arrives through
+//!    others.
+//! 4. A new incarnation merges nothing, serves nothing and takes no writes until it has *joined*:
+//!    by one complete exchange with a joined member, or with every other listed member.
+//! 5. Who serves an exchange records the joiner's incarnation before reading what is handed over;
+//!    the answer names that incarnation, and nothing else counts as a join.
+//! 6. A member is *whole* once it has exchanged with every other listed member in this incarnation.
+//!    Only digests of whole members count, and only whole members collect.
+//! 7. A digest is the exact coverage, gaps included. Coverage grows by what has arrived only: by
 //!    all that the sender covers once an exchange is complete, before that by single writes.
-//! 8. A tombstone is dropped when for every listed member there are digests of its newest known
-//!    incarnation that cover it and lie entirely within the coverage of who drops it.
+//! 8. A tombstone is dropped when for every other listed member there are digests of its newest
+//!    known incarnation that cover it and lie entirely within the coverage of who drops it.
 //! 9. A write that is covered already and would beat the state was superseded and collected: it is
-//!    ignored. In a sync a replica also drops its own entry if the sender covers it and holds nothing
-//!    as new.
+//!    ignored. In a sync a replica also drops its own entry if the sender covers it and holds
+//!    nothing as new.
 //!
 //! All functions are pure: state and input in, state out. What a write holds is not of interest here,
 //! so a write is its [`Stamp`], which is unique, and stands for its dot too. A coverage here is a set of
@@ -314,7 +315,7 @@ impl Rule {
     }
 }
 
-/// Whether a member has exchanged with every other one since its start (sentence 6).
+/// Whether a member has exchanged with every other one in this incarnation (sentence 6).
 #[must_use]
 pub fn is_whole(replica: &Replica, me: usize) -> bool {
     (0..MEMBERS).all(|member| member == me || replica.met.contains(member))
