@@ -49,6 +49,8 @@ pub mod storage;
 // Floor 2: protocols without IO.
 #[cfg(feature = "crdt")]
 pub mod crdt;
+#[cfg(feature = "gossip")]
+pub mod gossip;
 #[cfg(feature = "raft")]
 pub mod raft;
 

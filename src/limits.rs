@@ -227,6 +227,24 @@ pub const CRDT_REFUSED_MAX: usize = 10_000;
 /// Most records of a durable replica that wait to be durable.
 pub const CRDT_RECORDS_MAX: usize = 8;
 
+/// Largest packet about who is there, in bytes.
+pub const GOSSIP_PACKET_BYTES_MAX: usize = 8 << 10;
+
+/// Longest address of a node that gossips, in bytes.
+pub const GOSSIP_ADDRESS_BYTES_MAX: usize = 512;
+
+/// Longest text that a node tells of itself by gossip, in bytes.
+pub const GOSSIP_ABOUT_BYTES_MAX: usize = 1_024;
+
+/// Most nodes that gossip remembers.
+pub const GOSSIP_PEERS_MAX: usize = 4_096;
+
+/// Bytes of an entry up to which it is pushed; a larger one is told of, and asked for by who lacks it.
+pub const GOSSIP_PUSHED_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of entries that a node goes on pushing; what comes beyond it is left to exchanges.
+pub const GOSSIP_RUMOR_BYTES_MAX: usize = 8 << 20;
+
 /// Largest frame of a connection between nodes, in bytes.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 

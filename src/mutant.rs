@@ -4,7 +4,7 @@
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
 //! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `crdt_mutants`,
-//! `storage_mutants` and `raft_mutants` there to those in the lists of these names. Those in `NODE` are
+//! `gossip_mutants`, `storage_mutants` and `raft_mutants` there to those in the lists of these names. Those in `NODE` are
 //! for `cargo madsim --mutants`.
 
 /// `true` where the named mutant is active on this thread.
@@ -18,7 +18,7 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, CHECK, CRDT, FOUNDING, KV, NODE, RAFT, STORAGE, set};
+pub use switch::{ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, NODE, RAFT, STORAGE, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -201,7 +201,11 @@ mod switch {
         "zones may overlap",
     ];
 
-    const LISTS: [&[&str]; 9] = [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, NODE, RAFT, STORAGE];
+    /// The mutants of gossip.
+    pub const GOSSIP: &[&str] = &["nobody asks for what was lost"];
+
+    const LISTS: [&[&str]; 10] =
+        [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, NODE, RAFT, STORAGE];
 
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

@@ -414,7 +414,8 @@ impl Entry {
     }
 
     /// About how many bytes it takes in a message.
-    pub(super) fn size(&self) -> usize {
+    #[must_use]
+    pub fn size(&self) -> usize {
         ENTRY_BYTES + self.bytes.as_ref().map_or(0, Encoded::len)
     }
 
