@@ -202,7 +202,7 @@ mod switch {
     ];
 
     /// The mutants of gossip.
-    pub const GOSSIP: &[&str] = &["nobody asks for what was lost"];
+    pub const GOSSIP: &[&str] = &["hints are not followed", "nobody asks for what was lost"];
 
     const LISTS: [&[&str]; 10] =
         [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, NODE, RAFT, STORAGE];

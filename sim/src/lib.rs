@@ -17,6 +17,7 @@
 pub mod choices;
 pub mod cli;
 pub mod client;
+pub mod convergence;
 pub mod coverage;
 pub mod faults;
 pub mod invariants;

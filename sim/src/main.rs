@@ -5,6 +5,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("madsim") => production(),
+        Some("convergence") => plimsoll_sim::convergence::cli::main(std::env::args().skip(1)),
         _ => plimsoll_sim::cli::main(),
     }
 }

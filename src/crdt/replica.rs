@@ -453,6 +453,18 @@ impl Replica {
         &self.spoken().coverage
     }
 
+    /// Whose replica it is, in which incarnation.
+    #[must_use]
+    pub fn author(&self) -> Author {
+        self.state.author()
+    }
+
+    /// Whether this incarnation serves.
+    #[must_use]
+    pub const fn has_joined(&self) -> bool {
+        self.state.has_joined
+    }
+
     /// What there is to know.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -1,8 +1,11 @@
 //! One node: SWIM and its replicas behind one door.
 //!
 //! ```text
-//! message: kind: byte                0 who is there; 1 the volatile replica's, 2 the durable one's
-//! 0: a packet (peer.rs)              1 and 2: an envelope (docs/design/crdt.md)
+//! message:  kind: byte, and of all but a packet the space: byte (0 volatile, 1 durable)
+//! 0: packet (peer.rs)                who is there
+//! 1: envelope (docs/design/crdt.md)  between replicas
+//! 2: hint: member: fixed, coverage   which writes it holds
+//! 3: pull: member: fixed, coverage   which of those are to be pushed
 //! ```
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -14,10 +17,10 @@ use bytes::Bytes;
 use super::membership::{Membership, Sight};
 use super::peer::Peer;
 use super::random::Random;
-use super::spread::{Scene, Spread};
+use super::spread::{Said, Scene, Spread};
 use crate::clock::{Now, UnixMillis};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::crdt::{Envelope, MemberId, Refusal, Replica, Written};
+use crate::crdt::{Coverage, Envelope, MemberId, Refusal, Replica, Written};
 use crate::entry::Ttl;
 use crate::kv::QualifiedKey;
 use crate::value::Encoded;
@@ -133,22 +136,26 @@ impl Node {
     /// # Errors
     /// If it is none; nothing has changed then.
     pub fn handle(&mut self, message: Bytes, now: Now) -> Result<(), DecodeError> {
-        let mut reader = Reader::new(message);
-        let kind = reader.byte("a kind of message")?;
-        let rest = reader.remaining();
-        let rest = reader.raw(rest, "a message")?;
-        let space = match kind {
-            PACKET => {
-                self.membership.handle(&rest, now.monotonic_ms);
+        let heard = Heard::decode(message).inspect_err(|_| self.malformed += 1)?;
+        match heard {
+            Heard::Packet(packet) => {
+                self.membership.handle(&packet, now.monotonic_ms);
                 self.collect_packets();
-                return Ok(());
             }
-            VOLATILE => Space::Volatile,
-            DURABLE => Space::Durable,
-            _ => return Err(reader.error("a kind of message")),
-        };
-        let envelope = Envelope::decode(rest).inspect_err(|_| self.malformed += 1)?;
-        self.with_spread(space, now, |spread, scene| spread.handle(envelope, scene));
+            Heard::Envelope(space, envelope) => {
+                self.with_spread(space, now, |spread, scene| spread.handle(*envelope, scene));
+            }
+            Heard::Hint(space, from, held) => {
+                self.with_spread(space, now, |spread, scene| {
+                    spread.handle_hint(from, &held, scene)
+                });
+            }
+            Heard::Pull(space, from, wanted) => {
+                self.with_spread(space, now, |spread, scene| {
+                    spread.handle_pull(from, &wanted, scene);
+                });
+            }
+        }
         Ok(())
     }
 
@@ -231,13 +238,10 @@ impl Node {
         let targets: Vec<_> = self.others.iter().copied().filter(|it| !is_down(it)).collect();
         let mut out = Vec::new();
         f(spread, &mut Scene { now, targets: &targets, random: &mut self.random, out: &mut out });
-        for envelope in out {
-            let mut writer = Writer::with_capacity(64);
-            writer.byte(if space == Space::Durable { DURABLE } else { VOLATILE });
-            writer.raw(&envelope.encode());
-            let to = envelope.to;
+        for said in out {
+            let (to, bytes) = encode(self.me, space, said);
             let address = self.membership.sight(to).map(|sight| Arc::clone(&sight.peer.address));
-            self.transmits.push_back(Transmit { to, address, bytes: writer.finish() });
+            self.transmits.push_back(Transmit { to, address, bytes });
         }
     }
 
@@ -258,6 +262,74 @@ impl std::fmt::Debug for Node {
     }
 }
 
+/// A message that came.
+enum Heard {
+    Packet(Bytes),
+    Envelope(Space, Box<Envelope>),
+    Hint(Space, MemberId, Coverage),
+    Pull(Space, MemberId, Coverage),
+}
+
+impl Heard {
+    fn decode(message: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(message);
+        let kind = reader.byte("a kind of message")?;
+        if kind == PACKET {
+            let rest = reader.remaining();
+            return Ok(Self::Packet(reader.raw(rest, "a packet")?));
+        }
+        let space = match reader.byte("a space")? {
+            0 => Space::Volatile,
+            1 => Space::Durable,
+            _ => return Err(reader.error("a space")),
+        };
+        if kind == ENVELOPE {
+            let rest = reader.remaining();
+            let envelope = Envelope::decode(reader.raw(rest, "an envelope")?)?;
+            return Ok(Self::Envelope(space, Box::new(envelope)));
+        }
+        let from = MemberId(reader.fixed("a member")?);
+        let coverage = Coverage::decode(&mut reader)?;
+        let heard = match kind {
+            HINT => Self::Hint(space, from, coverage),
+            PULL => Self::Pull(space, from, coverage),
+            _ => return Err(reader.error("a kind of message")),
+        };
+        reader.finish("the end of the message")?;
+        Ok(heard)
+    }
+}
+
+/// What is said, in bytes, and to whom.
+fn encode(me: MemberId, space: Space, said: Said) -> (MemberId, Bytes) {
+    let mut writer = Writer::with_capacity(64);
+    let mut start = |kind| {
+        writer.byte(kind);
+        writer.byte(u8::from(space == Space::Durable));
+    };
+    let to = match said {
+        Said::Envelope(envelope) => {
+            start(ENVELOPE);
+            writer.raw(&envelope.encode());
+            envelope.to
+        }
+        Said::Hint(to, coverage) => {
+            start(HINT);
+            writer.fixed(me.0);
+            coverage.encode(&mut writer);
+            to
+        }
+        Said::Pull(to, coverage) => {
+            start(PULL);
+            writer.fixed(me.0);
+            coverage.encode(&mut writer);
+            to
+        }
+    };
+    (to, writer.finish())
+}
+
 const PACKET: u8 = 0;
-const VOLATILE: u8 = 1;
-const DURABLE: u8 = 2;
+const ENVELOPE: u8 = 1;
+const HINT: u8 = 2;
+const PULL: u8 = 3;

@@ -1,9 +1,11 @@
 //! How one replica and its copies on other nodes become the same: what is said to whom, and when.
 //!
-//! - **Pushes.** A new write goes to a few nodes at once, and to others in the rounds after; whoever
-//!   hears it for the first time does the same. The number of rounds grows with the logarithm of the
-//!   number of nodes, so that a node is seldom left out (Demers and others: "Epidemic algorithms for
-//!   replicated database maintenance", 1987).
+//! - **Pushes.** A new write goes to a few nodes at once; whoever hears it for the first time does the
+//!   same, unless there are so few nodes that it came to all of them at once (Demers and others:
+//!   "Epidemic algorithms for replicated database maintenance", 1987).
+//! - **Hints.** In the rounds after, other nodes are only told its name; who lacks it pulls it (as in
+//!   Leitao, Pereira, Rodrigues: "Epidemic broadcast trees", 2007). The number of rounds grows with
+//!   the logarithm of the number of nodes, so that a node is seldom left out.
 //! - **Large values** are not pushed. A digest tells that there is something, whoever lacks it asks for
 //!   it, and tells others once it has it.
 //! - **Digests** go to one node after the other, at an even pace. Who finds that it is behind, and still
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use super::random::Random;
 use crate::clock::Now;
-use crate::crdt::{Coverage, Entry, Envelope, MemberId, Pushed, Replica};
+use crate::crdt::{Body, Coverage, Dot, Entry, Envelope, MemberId, Pushed, Replica};
 use crate::limits::{CRDT_CHUNK_BYTES, GOSSIP_PUSHED_BYTES_MAX, GOSSIP_RUMOR_BYTES_MAX};
 use crate::mutant::mutant;
 
@@ -30,7 +32,18 @@ pub(super) struct Scene<'a> {
     pub targets: &'a [MemberId],
     pub random: &'a mut Random,
     /// What is to be sent.
-    pub out: &'a mut Vec<Envelope>,
+    pub out: &'a mut Vec<Said>,
+}
+
+/// What one replica says to another one.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A message of the replica itself.
+    Envelope(Envelope),
+    /// That it holds these writes.
+    Hint(MemberId, Coverage),
+    /// That it lacks these, of which it was told.
+    Pull(MemberId, Coverage),
 }
 
 /// A replica, and what is on its way.
@@ -39,6 +52,8 @@ pub(super) struct Spread {
     replica: Replica,
     rumors: VecDeque<Rumor>,
     rumor_bytes: usize,
+    /// What was pulled in this round.
+    pulled: Coverage,
     /// Whom to talk to next: everyone comes once before anyone comes twice.
     ring: Vec<MemberId>,
     /// Who covered what this replica did not, and when it is looked whether it still does not.
@@ -52,11 +67,14 @@ pub(super) struct Spread {
     collect_due_ms: u64,
 }
 
-/// A write that is pushed to so many more rounds of nodes.
+/// A write that others may not have yet.
 #[derive(Debug)]
 struct Rumor {
     pushed: Pushed,
+    /// In how many more rounds it is told of.
     rounds: u32,
+    /// In how many more rounds it is kept for who asks.
+    kept: u32,
 }
 
 #[derive(Debug)]
@@ -83,6 +101,7 @@ impl Spread {
             replica,
             rumors: VecDeque::new(),
             rumor_bytes: 0,
+            pulled: Coverage::default(),
             ring: Vec::new(),
             behind: None,
             exchange: None,
@@ -117,7 +136,7 @@ impl Spread {
             {
                 (asked.at_ms, asked.tries) = (scene.now.monotonic_ms, 0);
             }
-            scene.out.push(reply);
+            scene.out.push(Said::Envelope(reply));
         }
         if handled.is_behind
             && self.behind.is_none()
@@ -126,8 +145,31 @@ impl Spread {
             let due_ms = scene.now.monotonic_ms + GRACE_MS;
             self.behind = Some(Behind { server: from, coverage, due_ms });
         }
-        self.note_end(scene);
+        if self.has_ended() {
+            self.ask(scene);
+        }
         self.flush(scene);
+    }
+
+    /// Another replica tells that it holds these writes.
+    pub fn handle_hint(&mut self, from: MemberId, held: &Coverage, scene: &mut Scene<'_>) {
+        let missing = held.difference(self.replica.coverage()).difference(&self.pulled);
+        let is_target = scene.targets.contains(&from) && self.replica.has_joined();
+        if !missing.is_empty() && is_target && !mutant!("hints are not followed") {
+            self.pulled.unite(&missing);
+            scene.out.push(Said::Pull(from, missing));
+        }
+    }
+
+    /// Another replica asks for writes that it was told of. What is not kept any more comes to it by an
+    /// exchange.
+    pub fn handle_pull(&mut self, from: MemberId, wanted: &Coverage, scene: &mut Scene<'_>) {
+        let is_wanted = |rumor: &&Rumor| dots(&rumor.pushed).any(|dot| wanted.covers(dot));
+        let pushes: Vec<_> =
+            self.rumors.iter().filter(is_wanted).map(|rumor| rumor.pushed.clone()).collect();
+        if scene.targets.contains(&from) {
+            self.push(from, &pushes, scene);
+        }
     }
 
     /// Does what is due.
@@ -136,7 +178,7 @@ impl Spread {
         if now_ms >= self.round_due_ms {
             self.round_due_ms = now_ms + ROUND_MS;
             self.replica.handle_tick(scene.now);
-            self.push_round(scene);
+            self.hint(scene);
             self.ask(scene);
         }
         if now_ms >= self.digest_due_ms {
@@ -156,14 +198,20 @@ impl Spread {
         if now_ms < self.push_due_ms {
             return;
         }
-        while let Some(pushes) = self.replica.poll_push() {
+        while let Some(mut pushes) = self.replica.poll_push() {
             self.push_due_ms = now_ms + PUSH_GAP_MS;
+            if scene.targets.len() <= FANOUT {
+                let author = self.replica.author();
+                pushes.retain(|pushed| pushed.entry.dot().author == author);
+            }
             let (small, large): (Vec<_>, Vec<_>) =
                 pushes.into_iter().partition(|pushed| is_small(&pushed.entry));
             self.has_hint |= !large.is_empty();
             if !small.is_empty() {
-                self.send(&small, scene);
-                self.go_on(small, scene.targets.len());
+                for to in self.next(FANOUT, scene) {
+                    self.push(to, &small, scene);
+                }
+                self.remember(small, scene.targets.len());
             }
         }
         if std::mem::take(&mut self.has_hint) {
@@ -177,15 +225,12 @@ impl Spread {
         self.round_due_ms.min(self.digest_due_ms).min(self.collect_due_ms)
     }
 
-    /// Keeps writes for further rounds; the oldest give way.
-    fn go_on(&mut self, pushes: Vec<Pushed>, targets: usize) {
-        let rounds = rounds_of(targets) - 1;
-        if rounds == 0 {
-            return;
-        }
+    /// Keeps writes to tell others of them; the oldest give way.
+    fn remember(&mut self, pushes: Vec<Pushed>, targets: usize) {
+        let rounds = rounds_of(targets);
         for pushed in pushes {
             self.rumor_bytes += size(&pushed);
-            self.rumors.push_back(Rumor { pushed, rounds });
+            self.rumors.push_back(Rumor { pushed, rounds, kept: rounds + KEPT_ROUNDS });
         }
         while self.rumor_bytes > GOSSIP_RUMOR_BYTES_MAX
             && let Some(oldest) = self.rumors.pop_front()
@@ -194,34 +239,34 @@ impl Spread {
         }
     }
 
-    /// A round of what was pushed before.
-    fn push_round(&mut self, scene: &mut Scene<'_>) {
-        let mut batch = Vec::new();
-        let mut bytes = 0;
+    /// Tells the next few members of what was pushed lately.
+    fn hint(&mut self, scene: &mut Scene<'_>) {
+        self.pulled = Coverage::default();
+        let told = self.rumors.iter().filter(|rumor| rumor.rounds > 0);
+        let held: Coverage = told.flat_map(|rumor| dots(&rumor.pushed)).collect();
+        if !held.is_empty() {
+            for to in self.next(FANOUT, scene) {
+                scene.out.push(Said::Hint(to, held.clone()));
+            }
+        }
         for rumor in &mut self.rumors {
-            rumor.rounds -= 1;
-            bytes += size(&rumor.pushed);
-            batch.push(rumor.pushed.clone());
+            (rumor.rounds, rumor.kept) = (rumor.rounds.saturating_sub(1), rumor.kept - 1);
         }
-        if bytes > 0 {
-            self.send(&batch, scene);
-        }
-        self.rumors.retain(|rumor| rumor.rounds > 0);
+        self.rumors.retain(|rumor| rumor.kept > 0);
         self.rumor_bytes = self.rumors.iter().map(|rumor| size(&rumor.pushed)).sum();
     }
 
-    /// Pushes writes to the next few members.
-    fn send(&mut self, pushes: &[Pushed], scene: &mut Scene<'_>) {
-        for to in self.next(FANOUT, scene) {
-            for chunk in chunks(pushes) {
-                scene.out.push(self.replica.push(to, chunk.to_vec(), scene.now));
-            }
+    /// Pushes writes to a member.
+    fn push(&self, to: MemberId, pushes: &[Pushed], scene: &mut Scene<'_>) {
+        for chunk in chunks(pushes) {
+            let envelope = self.replica.push(to, chunk.to_vec(), scene.now);
+            scene.out.push(Said::Envelope(envelope));
         }
     }
 
     fn tell_digest(&mut self, count: usize, scene: &mut Scene<'_>) {
         for to in self.next(count, scene) {
-            scene.out.extend(self.replica.digest(to, scene.now));
+            scene.out.extend(self.replica.digest(to, scene.now).map(Said::Envelope));
         }
     }
 
@@ -234,7 +279,7 @@ impl Spread {
             }
             if asked.tries < TRIES_MAX {
                 (asked.at_ms, asked.tries) = (now_ms, asked.tries + 1);
-                scene.out.extend(self.replica.ask_again(scene.now));
+                scene.out.extend(self.replica.ask_again(scene.now).map(Said::Envelope));
                 return;
             }
         }
@@ -242,14 +287,14 @@ impl Spread {
         if let Some(server) = self.next_server(scene) {
             let before = self.replica.coverage().clone();
             self.exchange = Some(Asked { at_ms: now_ms, tries: 0, before });
-            scene.out.push(self.replica.ask(server, scene.now));
+            scene.out.push(Said::Envelope(self.replica.ask(server, scene.now)));
         }
     }
 
     /// With whom an exchange is worthwhile now.
     fn next_server(&mut self, scene: &mut Scene<'_>) -> Option<MemberId> {
         let is_target = |member: &MemberId| scene.targets.contains(member);
-        if !self.replica.status().has_joined {
+        if !self.replica.has_joined() {
             // Also those that were met before they had joined themselves.
             let count = scene.targets.len();
             return (count > 0).then(|| scene.targets[scene.random.below(count)]);
@@ -264,13 +309,11 @@ impl Spread {
         is_wanted.then_some(behind.server)
     }
 
-    /// If an exchange has ended that brought something, others may lack it too.
-    fn note_end(&mut self, scene: &Scene<'_>) {
-        if self.replica.asks().is_none()
-            && let Some(asked) = self.exchange.take()
-        {
-            self.has_hint |= *self.replica.coverage() != asked.before && scene.targets.len() > 1;
-        }
+    /// Whether an exchange has just ended. If it brought something, others may lack that too.
+    fn has_ended(&mut self) -> bool {
+        let ended = self.exchange.take_if(|_| self.replica.asks().is_none());
+        self.has_hint |= ended.as_ref().is_some_and(|it| it.before != *self.replica.coverage());
+        ended.is_some()
     }
 
     /// The next members to talk to.
@@ -299,18 +342,24 @@ impl Spread {
 /// What a digest says that its sender covers.
 fn told_coverage(envelope: &Envelope) -> Option<Coverage> {
     match &envelope.body {
-        crate::crdt::Body::Digest(image) => Some(image.coverage.clone()),
+        Body::Digest(image) => Some(image.coverage.clone()),
         _ => None,
     }
 }
 
-/// To how many rounds of nodes a write is pushed by each that hears of it: so many that all of them
-/// together leave one out in one of fifty cases.
+/// In how many rounds a write is told of by each that hears of it: so many that all of them together
+/// leave a node out in one of a thousand cases.
 fn rounds_of(targets: usize) -> u32 {
     let nodes = u32::try_from(targets + 1).expect("nodes are few");
-    // 0.69 is the natural logarithm of 2; four more make e^-4 of what is left out.
-    let pushes = 69 * (u32::BITS - nodes.leading_zeros()) / 100 + 4;
-    pushes.div_ceil(u32::try_from(FANOUT).expect("it is small"))
+    // 0.69 is the natural logarithm of 2; seven more make e^-7 of what is left out.
+    let contacts = 69 * (u32::BITS - nodes.leading_zeros()) / 100 + 7;
+    let fanout = u32::try_from(FANOUT.min(targets.max(1))).expect("it is small");
+    contacts.div_ceil(fanout) - 1
+}
+
+/// The writes that a push covers.
+fn dots(pushed: &Pushed) -> impl Iterator<Item = Dot> {
+    pushed.superseded.iter().copied().chain([pushed.entry.dot()])
 }
 
 fn is_small(entry: &Arc<Entry>) -> bool {
@@ -341,6 +390,8 @@ fn chunks(pushes: &[Pushed]) -> impl Iterator<Item = &[Pushed]> {
 const FANOUT: usize = 3;
 /// The time between two rounds.
 const ROUND_MS: u64 = 200;
+/// For how many rounds a write is kept after it was told of for the last time.
+const KEPT_ROUNDS: u32 = 5;
 /// The least time between two pushes of what is new: what comes in it goes together.
 const PUSH_GAP_MS: u64 = 10;
 /// How often a digest goes to another member.
@@ -360,7 +411,7 @@ mod tests {
 
     #[test]
     fn rounds_grow_with_the_logarithm_of_the_nodes() {
-        for (targets, rounds) in [(0, 2), (2, 2), (15, 3), (127, 3), (999, 4)] {
+        for (targets, rounds) in [(0, 6), (2, 3), (15, 3), (127, 3), (999, 4)] {
             assert_eq!(rounds_of(targets), rounds, "{targets}");
         }
     }
