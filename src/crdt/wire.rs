@@ -242,7 +242,12 @@ impl Look {
         match self {
             Self::Branch(hashes) => {
                 writer.byte(BRANCH);
-                hashes.iter().for_each(|hash| writer.raw(&hash.to_be_bytes()));
+                let present = |digit: &usize| hashes[*digit] != 0;
+                let mask = (0..FANOUT).filter(present).fold(0u16, |mask, digit| mask | 1 << digit);
+                writer.raw(&mask.to_be_bytes());
+                for digit in (0..FANOUT).filter(present) {
+                    writer.raw(&hashes[digit].to_be_bytes());
+                }
             }
             Self::Leaf(keys) => {
                 writer.byte(LEAF);
@@ -255,9 +260,14 @@ impl Look {
     fn decode(reader: &mut Reader) -> Decoded<Self> {
         match reader.byte("a node")? {
             BRANCH => {
+                let mask = reader.raw(2, "which children there are")?;
+                let mask = u16::from_be_bytes(mask.as_ref().try_into().expect("2 bytes were read"));
                 let mut hashes = Box::new([0; FANOUT]);
-                for hash in hashes.iter_mut() {
-                    *hash = read_hash(reader)?;
+                for digit in (0..FANOUT).filter(|digit| mask >> digit & 1 == 1) {
+                    hashes[digit] = read_hash(reader)?;
+                    if hashes[digit] == 0 {
+                        return Err(reader.error("the hash of a child that there is"));
+                    }
                 }
                 Ok(Self::Branch(hashes))
             }

@@ -397,10 +397,10 @@ const PUSH_GAP_MS: u64 = 10;
 /// How often a digest goes to another member.
 const DIGEST_MS: u64 = 1_000;
 /// What a digest tells may be under way already: how long it is waited for.
-const GRACE_MS: u64 = 500;
+const GRACE_MS: u64 = 400;
 /// After which time without an answer a step is asked again, and how often.
-const ANSWER_MS: u64 = 1_000;
-const TRIES_MAX: u32 = 2;
+const ANSWER_MS: u64 = 500;
+const TRIES_MAX: u32 = 4;
 /// How often tombstones are looked at, and how many at once.
 const COLLECT_MS: u64 = 1_000;
 const COLLECTED_MAX: usize = 10_000;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
-use plimsoll::crdt::{MemberId, Options, Replica, Stamp, Start};
+use plimsoll::crdt::{Incarnation, MemberId, Options, Replica, Stamp, Start};
 use plimsoll::entry::Key;
 use plimsoll::gossip::{Node, Peer, Space};
 use plimsoll::keyspace::Keyspace;
@@ -77,20 +77,26 @@ impl Swarm {
         let mut node = Node::new(me, self.rng.next());
         node.set_doors([address(1).as_str().into()]);
         node.set_list(&self.list);
-        let start = Start {
+        let begin = || Replica::begin(self.start_of(id, number), None, Incarnation(0));
+        let replica = replica.unwrap_or_else(begin);
+        node.start(Space::Volatile, replica, now);
+        self.nodes.insert(id, node);
+        // Nodes start at different times: their rounds do not fall together.
+        let at_ms = self.now_ms + self.rng.below(1_000);
+        self.schedule(at_ms, Event::Tick(id));
+    }
+
+    /// What the replica of a node's start is given.
+    #[must_use]
+    pub fn start_of(&self, id: u64, number: u64) -> Start {
+        Start {
             member: MemberId(id),
             number,
             members: self.list.clone(),
             reserved: UnixMillis(0),
             is_durable: false,
             options: Options::default(),
-        };
-        let replica = replica.unwrap_or_else(|| Replica::begin(start, None, Default::default()));
-        node.start(Space::Volatile, replica, now);
-        self.nodes.insert(id, node);
-        // Nodes start at different times: their rounds do not fall together.
-        let at_ms = self.now_ms + self.rng.below(1_000);
-        self.schedule(at_ms, Event::Tick(id));
+        }
     }
 
     /// Stops a node; what is under way to it is lost.
@@ -163,6 +169,16 @@ impl Swarm {
         true
     }
 
+    /// Gives a node bytes from nowhere. Answers whether it refuses them.
+    ///
+    /// # Panics
+    /// If it does not run.
+    pub fn deliver(&mut self, to: u64, bytes: &[u8]) -> bool {
+        let now = self.now();
+        let node = self.nodes.get_mut(&to).expect("it runs");
+        node.handle(Bytes::copy_from_slice(bytes), now).is_err()
+    }
+
     /// A node's replica.
     ///
     /// # Panics
@@ -192,7 +208,9 @@ impl Swarm {
         self.now_ms
     }
 
-    fn now(&self) -> Now {
+    /// What all clocks show.
+    #[must_use]
+    pub const fn now(&self) -> Now {
         Now { monotonic_ms: self.now_ms, wall: UnixMillis(EPOCH_MS + self.now_ms) }
     }
 
