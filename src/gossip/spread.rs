@@ -145,7 +145,7 @@ impl Spread {
             let due_ms = scene.now.monotonic_ms + GRACE_MS;
             self.behind = Some(Behind { server: from, coverage, due_ms });
         }
-        if self.has_ended() {
+        if self.has_ended() && !self.replica.has_joined() {
             self.ask(scene);
         }
         self.flush(scene);

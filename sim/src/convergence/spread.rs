@@ -47,11 +47,13 @@ impl Spread {
 /// If a write is not everywhere after a minute.
 #[must_use]
 pub fn measure(nodes: u64, loss_percent: u32, writes: usize, seed: u64) -> Spread {
-    let mut swarm = Swarm::new(nodes, seed);
-    let has_joined = |swarm: &Swarm| swarm.ids().all(|id| swarm.replica(id).has_joined());
-    assert!(swarm.run_until(600_000, has_joined), "all join");
-    let is_whole = |swarm: &Swarm| swarm.ids().all(|id| swarm.replica(id).status().is_whole);
-    swarm.run_until(600_000, is_whole);
+    let mut swarm = if nodes <= FOUNDERS_MAX {
+        Swarm::new(nodes, seed)
+    } else {
+        Swarm::put_together(nodes, seed)
+    };
+    let is_whole = |swarm: &Swarm| swarm.ids().all(|id| swarm.replica(id).unmet().next().is_none());
+    assert!(swarm.run_until(1_000_000, is_whole), "all meet");
     for id in 1..=nodes {
         // Digests name everyone who has ever written: so they do from the beginning on.
         swarm.put(id, &key(&format!("first/{id}")), &value(64, 1));
@@ -107,5 +109,7 @@ fn percentile(sorted: &[u64], percent: usize) -> u64 {
     sorted.get(place).copied().unwrap_or(0)
 }
 
+/// How many nodes begin together at most: to meet all others takes each of them so long.
+const FOUNDERS_MAX: u64 = 200;
 /// For how long an idle cluster is looked at.
 const IDLE_MS: u64 = 60_000;

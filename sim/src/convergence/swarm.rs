@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
-use plimsoll::crdt::{Incarnation, MemberId, Options, Replica, Stamp, Start};
+use plimsoll::crdt::{Incarnation, MemberId, MemberList, Options, Replica, Stamp, Start};
 use plimsoll::entry::Key;
 use plimsoll::gossip::{Node, Peer, Space};
 use plimsoll::keyspace::Keyspace;
@@ -19,7 +19,7 @@ use crate::rng::Rng;
 /// Nodes numbered from 1, and what is under way between them.
 pub struct Swarm {
     nodes: BTreeMap<u64, Node>,
-    list: BTreeSet<MemberId>,
+    list: MemberList,
     events: BTreeMap<(u64, u64), Event>,
     made: u64,
     now_ms: u64,
@@ -49,13 +49,37 @@ enum Event {
 }
 
 impl Swarm {
-    /// So many nodes that have not met, all of them listed.
+    /// So many nodes that start for the first time, all of them listed.
     #[must_use]
     pub fn new(nodes: u64, seed: u64) -> Self {
-        let list = (1..=nodes).map(MemberId).collect();
-        let mut swarm = Self {
+        let mut swarm = Self::empty(seed);
+        swarm.list.members = (1..=nodes).map(MemberId).collect();
+        for id in 1..=nodes {
+            swarm.start(id, 1, None);
+        }
+        swarm
+    }
+
+    /// So many nodes that were alone, each in a cluster of its own that was empty, and are listed
+    /// together now: they have joined, and have not met. No cluster begins like this; it is a way to
+    /// have a large one at once.
+    #[must_use]
+    pub fn put_together(nodes: u64, seed: u64) -> Self {
+        let mut swarm = Self::empty(seed);
+        for id in 1..=nodes {
+            swarm.list.members = [MemberId(id)].into();
+            swarm.start(id, 1, None);
+        }
+        swarm.list = MemberList { epoch: 2, members: (1..=nodes).map(MemberId).collect() };
+        let now = swarm.now();
+        swarm.nodes.values_mut().for_each(|node| node.set_list(&swarm.list, now));
+        swarm
+    }
+
+    fn empty(seed: u64) -> Self {
+        Self {
             nodes: BTreeMap::new(),
-            list,
+            list: MemberList { epoch: 1, members: BTreeSet::new() },
             events: BTreeMap::new(),
             made: 0,
             now_ms: 1,
@@ -63,11 +87,7 @@ impl Swarm {
             lost_per_million: 0,
             cut_off: BTreeSet::new(),
             sent: Sent::default(),
-        };
-        for id in 1..=nodes {
-            swarm.start(id, 1, None);
         }
-        swarm
     }
 
     /// Starts a node, anew or with a replica that was stopped.
@@ -76,10 +96,10 @@ impl Swarm {
         let me = Peer::new(MemberId(id), number, &address(id), Bytes::new());
         let mut node = Node::new(me, self.rng.next());
         node.set_doors([address(1).as_str().into()]);
-        node.set_list(&self.list);
         let begin = || Replica::begin(self.start_of(id, number), None, Incarnation(0));
         let replica = replica.unwrap_or_else(begin);
         node.start(Space::Volatile, replica, now);
+        node.set_list(&self.list, now);
         self.nodes.insert(id, node);
         // Nodes start at different times: their rounds do not fall together.
         let at_ms = self.now_ms + self.rng.below(1_000);
