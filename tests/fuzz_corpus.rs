@@ -1,6 +1,6 @@
 //! The corpora of the fuzz targets, with the bodies of the targets themselves: what fuzzing has
 //! found stays checked on a stable toolchain. `fuzz/README.md` tells how they grow.
-#![cfg(all(feature = "lua", feature = "sql"))]
+#![cfg(all(feature = "gossip", feature = "lua", feature = "sql"))]
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, reason = "the properties run sequences; a target runs one")]
@@ -49,6 +49,11 @@ fn conditional_write() {
 #[test]
 fn config() {
     run("config", targets::config::run);
+}
+
+#[test]
+fn gossip() {
+    run("gossip", targets::gossip::run);
 }
 
 #[test]

@@ -128,3 +128,24 @@ fn messages_that_are_none_change_nothing() {
     }
     assert_eq!(*swarm.replica(1), before);
 }
+
+#[test]
+fn the_page_shows_what_is_measured() {
+    let page = include_str!("../../docs/design/gossip.md");
+    let mut found = 0;
+    for (nodes, loss) in [(3, 0), (3, 5), (16, 0), (16, 5)] {
+        let spread = spread::measure(nodes, loss, 100, 1);
+        let row = format!(
+            "| {nodes} | {loss}% | {} ms | {} ms | {} ms | {:.0} | {:.0} | {:.0} |",
+            spread.half_ms(),
+            spread.percentile_ms(50),
+            spread.percentile_ms(99),
+            spread.bytes_per_write,
+            spread.idle_bytes.0,
+            spread.idle_bytes.1
+        );
+        assert!(page.contains(&row), "cargo sim convergence shows {row}");
+        found += 1;
+    }
+    assert_eq!(found, 4);
+}

@@ -10,6 +10,7 @@
 pub mod codec;
 pub mod conditional_write;
 pub mod config;
+pub mod gossip;
 pub mod input;
 pub mod lua_script;
 pub mod lua_value;
