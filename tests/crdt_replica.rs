@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
 use plimsoll::crdt::{
-    Body, Dot, Entry, Envelope, Incarnation, Kept, Look, MemberId, Options, Pushed, Question,
-    Refusal, Replica, Reply, Start, Walk,
+    Body, Dot, Entry, Envelope, Handled, Incarnation, Kept, Look, MemberId, MemberList, Options,
+    Pushed, Question, Refusal, Replica, Reply, Start, Walk,
 };
 use plimsoll::entry::{Key, Ttl};
 use plimsoll::keyspace::Keyspace;
@@ -28,11 +28,15 @@ fn start(member: u64, members: u64, number: u64) -> Start {
     Start {
         member: MemberId(member),
         number,
-        members: (1..=members).map(MemberId).collect::<BTreeSet<_>>(),
+        members: list(0, &(1..=members).collect::<Vec<_>>()),
         reserved: UnixMillis(0),
         is_durable: false,
         options: Options::default(),
     }
+}
+
+fn list(epoch: u64, members: &[u64]) -> MemberList {
+    MemberList { epoch, members: members.iter().copied().map(MemberId).collect() }
 }
 
 fn begin(start: Start) -> Replica {
@@ -557,6 +561,136 @@ fn a_message_for_or_from_somebody_else_is_not_looked_at() {
             }
         }
     }
+}
+
+#[test]
+fn a_member_that_is_removed_refuses_everything_and_says_nothing() {
+    let (mut one, mut other) = pair();
+    other.put(&key("a"), value(1), None, NOW).unwrap();
+    let late = other.digest(MemberId(1), NOW).unwrap();
+    one.set_list(list(1, &[1]), NOW);
+    other.set_list(list(1, &[1]), NOW);
+    assert_eq!(other.get(&key("a"), NOW.wall), Err(Refusal::Removed));
+    assert_eq!(other.put(&key("a"), value(2), None, NOW), Err(Refusal::Removed));
+    assert_eq!(other.digest(MemberId(1), NOW), None);
+    assert_eq!(other.poll_push(), None);
+    let ask = other.ask(MemberId(1), NOW);
+    let before = one.clone();
+    assert_eq!(one.handle(ask, NOW), Handled::default(), "it is not served");
+    assert_eq!(one.handle(late, NOW), Handled::default(), "what it said before is not heard");
+    assert_eq!(one, before);
+    one.put(&key("a"), value(3), None, NOW).unwrap();
+    assert_eq!(one.poll_push(), None, "there is nobody to tell");
+}
+
+#[test]
+fn members_of_different_epochs_do_not_hear_each_other() {
+    let (mut one, mut other) = pair();
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    one.set_list(list(1, &[1, 2, 3]), NOW);
+    let pushes = one.poll_push().unwrap();
+    let push = one.push(MemberId(2), pushes, NOW);
+    let digest = one.digest(MemberId(2), NOW).unwrap();
+    let (early, ask) = (other.clone(), other.ask(MemberId(1), NOW));
+    let mut receiver = early.clone();
+    for message in [&push, &digest] {
+        assert_eq!(receiver.handle(message.clone(), NOW), Handled::default());
+    }
+    assert_eq!(receiver, early);
+    assert_eq!(one.handle(ask, NOW), Handled::default());
+    assert_eq!((one.status().epoch, other.status().epoch), (1, 0));
+    other.set_list(list(1, &[1, 2, 3]), NOW);
+    assert_eq!(other.asks(), None, "the exchange was given up");
+    other.handle(push, NOW);
+    assert_eq!(shown(&other, "a", NOW), Some(1.into()));
+}
+
+#[test]
+fn a_new_list_is_waited_for_anew_and_an_added_member_has_to_be_met() {
+    let (mut one, mut other) = pair();
+    one.delete(&key("a"), NOW).unwrap();
+    exchange(&mut other, &mut one, NOW);
+    let digest = other.digest(MemberId(1), NOW).unwrap();
+    one.handle(digest, NOW);
+    assert_eq!(one.status().blocking, []);
+    for replica in [&mut one, &mut other] {
+        replica.set_list(list(3, &[1, 2, 9]), NOW);
+        replica.set_list(list(3, &[1, 2, 9]), NOW);
+    }
+    assert_eq!(one.status().blocking, [MemberId(2), MemberId(9)], "digests are of the last epoch");
+    assert_eq!(one.unmet().collect::<Vec<_>>(), [MemberId(9)]);
+    one.collect(100, NOW);
+    assert_eq!(one.status().dropped, 0);
+    let mut added = begin(Start { members: list(3, &[1, 2, 9]), ..start(9, 1, 1) });
+    assert_eq!(added.get(&key("a"), NOW.wall), Err(Refusal::NotJoined));
+    exchange(&mut added, &mut other, NOW);
+    assert_eq!(added.get(&key("a"), NOW.wall), Ok(None));
+    exchange(&mut added, &mut one, NOW);
+    exchange(&mut other, &mut added, NOW);
+    exchange(&mut one, &mut other, NOW);
+    one.collect(100, NOW);
+    assert_eq!(one.status().dropped, 0, "the added member has not been met");
+    exchange(&mut one, &mut added, NOW);
+    one.collect(100, NOW);
+    assert_eq!(one.status().dropped, 1);
+}
+
+#[test]
+fn who_is_left_alone_serves() {
+    let (_, mut one) = pair();
+    one.delete(&key("a"), NOW).unwrap();
+    let mut again = begin(start(2, 2, 2));
+    assert_eq!(again.get(&key("a"), NOW.wall), Err(Refusal::NotJoined));
+    again.set_list(list(1, &[2]), NOW);
+    assert_eq!(again.get(&key("a"), NOW.wall), Ok(None));
+    one.set_list(list(1, &[2]), NOW);
+    one.collect(100, NOW);
+    assert_eq!(one.status().dropped, 1, "there is nobody to wait for");
+}
+
+/// What is kept does not tell the list: the start does.
+#[test]
+fn a_durable_replica_goes_on_with_a_later_list() {
+    let durable =
+        |members: MemberList, number| Start { is_durable: true, members, ..start(1, 1, number) };
+    let mut one = begin(durable(list(0, &[1, 2]), 1));
+    let mut other = begin(start(2, 2, 1));
+    let sync = |replica: &mut Replica| {
+        while let Some((number, _)) = replica.poll_record() {
+            replica.handle_durable(number);
+        }
+    };
+    exchange(&mut one, &mut other, NOW);
+    sync(&mut one);
+    exchange(&mut other, &mut one, NOW);
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    sync(&mut one);
+    assert!(one.status().is_whole);
+    let kept = kept_of(&one);
+    one.set_list(list(1, &[1, 3]), NOW);
+    let digest = one.digest(MemberId(3), NOW).unwrap();
+    let Body::Digest(image) = digest.body else { panic!("it is one") };
+    assert!(!image.is_whole, "what is told goes by the list too");
+    let resumed = Replica::resume(durable(list(1, &[1, 3]), 2), kept.clone());
+    assert_eq!(resumed.status(), one.status());
+    assert_eq!(resumed.unmet().collect::<Vec<_>>(), [MemberId(3)]);
+    assert_eq!(shown(&resumed, "a", NOW), Some(1.into()));
+    let removed = Replica::resume(durable(list(2, &[3]), 2), kept);
+    assert_eq!(removed.get(&key("a"), NOW.wall), Err(Refusal::Removed));
+}
+
+#[test]
+#[should_panic(expected = "a later list has a later epoch")]
+fn an_earlier_list_is_not_gone_back_to() {
+    let (mut one, _) = pair();
+    one.set_list(list(2, &[1, 2, 3]), NOW);
+    one.set_list(list(1, &[1, 2]), NOW);
+}
+
+#[test]
+#[should_panic(expected = "a later list has a later epoch")]
+fn no_two_lists_have_one_epoch() {
+    pair().0.set_list(list(0, &[1]), NOW);
 }
 
 /// The hexadecimal digits of a block of the page.

@@ -3,7 +3,8 @@
 //!
 //! Map, coverage and tables are in a snapshot together, and so is each change of them in a record: a
 //! coverage that says more than the map holds would make every other replica forget, too. Digests of
-//! other members are in neither: they are lost with a start, as the rule has it.
+//! other members are in neither: they are lost with a start, as the rule has it. Nor is the list of
+//! members, which whoever drives a replica makes durable and gives to the start.
 //!
 //! Snapshot, format version 1 (primitives of [`crate::codec`]):
 //!
@@ -35,7 +36,6 @@
 //! ```
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -43,7 +43,7 @@ use imbl::{OrdMap, OrdSet, Vector};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::lww::{Entry, LwwMap};
-use super::rule::State;
+use super::rule::{MemberList, State};
 use super::stamp::{Author, Dot, Incarnation, MemberId};
 use super::vector::Coverage;
 use crate::codec::{DecodeError, Reader, Writer};
@@ -180,7 +180,7 @@ impl Kept {
         let collected = read_collected(reader)?;
         let state = State {
             me: author.member,
-            members: Arc::new(BTreeSet::new()),
+            list: Arc::default(),
             map,
             coverage: Coverage::default(),
             incarnations,
@@ -241,6 +241,14 @@ impl Journal {
     /// The state that may be told.
     pub const fn spoken(&self) -> &State {
         &self.durable.state
+    }
+
+    /// Who is a member does not wait until anything is durable.
+    pub fn take_list(&mut self, list: &Arc<MemberList>) {
+        let cuts = self.cuts.iter_mut();
+        for kept in cuts.chain([&mut self.durable]) {
+            kept.state.list = Arc::clone(list);
+        }
     }
 
     /// The number of the next record.

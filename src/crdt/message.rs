@@ -22,6 +22,8 @@ use crate::kv::QualifiedKey;
 pub struct Envelope {
     /// Who sent it.
     pub from: Author,
+    /// The sender's list of members: which agreement it is.
+    pub epoch: u64,
     /// Whom it is for.
     pub to: MemberId,
     /// The sender's physical clock.

@@ -30,7 +30,13 @@
 //!    members that were not met ([`Replica::unmet`]) and with whoever covers more
 //!    ([`Handled::is_behind`]); its last step is repeated ([`Replica::ask_again`]) until it is answered,
 //!    or the exchange is given up for another one.
-//! 8. The listed members are the same everywhere, and stay.
+//! 8. Who is a member is agreed on elsewhere. Each agreement is a [`MemberList`] with a greater epoch
+//!    than the one before, and each member hears of it at its own time, of some perhaps never. A list
+//!    is made durable, on every node, before it is given to [`Replica::set_list`] or to a start; a
+//!    start gets the last one that was given, or a later one. A member that was removed never comes
+//!    back, nor does its id; one that is added is new, and begins with nothing. Members with different
+//!    lists do not hear each other, so each has to get the last list in the end. A member that is not
+//!    listed any more refuses calls with [`Refusal::Removed`].
 //!
 //! # How it keeps its promises
 //! - **The last write wins, everywhere the same.** Stamps are in one total order, and merging keeps the
@@ -43,8 +49,8 @@
 //! - **Nothing is said that could be forgotten.** A durable replica shows, pushes, digests and answers
 //!   what is durable, and nothing else.
 //!
-//! Not here: who is a member, whom to talk to and when, files, sockets, keyspaces' settings, and the
-//! eviction of members.
+//! Not here: the agreement on who is a member, whom to talk to and when, files, sockets, and keyspaces'
+//! settings.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 mod exchange;
@@ -62,7 +68,7 @@ pub use journal::Kept;
 pub use lww::{Content, Entry, LwwMap, Merged, Standing};
 pub use message::{Answer, Ask, Body, Envelope, ExchangeId, Pushed, Question, Reply};
 pub use replica::{Handled, Options, Refusal, Replica, Start, Status, Written};
-pub use rule::Image;
+pub use rule::{Image, MemberList};
 pub use stamp::{Author, Dot, Incarnation, MemberId, Stamp};
 pub use trie::{FANOUT, Look, Path, Trie, Walk};
 pub use vector::Coverage;

@@ -4,7 +4,6 @@
 //! collection here: those are `rule.rs`.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::exchange::{self, Exchange, Progress};
 use super::journal::{Journal, Kept};
 use super::lww::{Entry, LwwMap, Merged};
 use super::message::{Answer, Ask, Body, Envelope, ExchangeId, Pushed, Reply};
-use super::rule::{Form, Image, State};
+use super::rule::{Form, Image, MemberList, State};
 use super::stamp::{Author, Dot, Incarnation, MemberId, Stamp};
 use super::vector::Coverage;
 use crate::clock::{Now, UnixMillis};
@@ -46,8 +45,8 @@ pub struct Start {
     pub member: MemberId,
     /// The number of this start: greater than that of every earlier one of the member.
     pub number: u64,
-    /// The listed members, itself included.
-    pub members: BTreeSet<MemberId>,
+    /// The listed members: the last list that was given to this member, or a later one.
+    pub members: MemberList,
     /// What was reported last with [`Replica::reserve`] before this start, or 0.
     pub reserved: UnixMillis,
     /// Whether what it says has to be durable before: then [`Replica::poll_record`] gives records.
@@ -74,6 +73,8 @@ pub struct Written {
 /// Why a call was refused. Nothing has changed, and it may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// This member is not listed any more, and never will be.
+    Removed,
     /// This incarnation has not joined.
     NotJoined,
     /// Another start of this member, with this number, is known: this one has ended.
@@ -98,6 +99,8 @@ pub struct Handled {
 pub struct Status {
     /// Itself.
     pub author: Author,
+    /// The epoch of its list of members.
+    pub epoch: u64,
     /// Whether it serves.
     pub has_joined: bool,
     /// Whether it has exchanged with every other listed member in this incarnation.
@@ -158,8 +161,8 @@ impl Replica {
         let time = kept.as_ref().map(|kept| kept.time);
         let counter = kept.as_ref().map_or(0, |kept| kept.counter);
         let me = Author { member: start.member, incarnation: Incarnation(start.number) };
-        let (members, bound_ms) = (Arc::new(start.members.clone()), start.options.clock_bound_ms);
-        let state = State::restart_anew(me, members, bound_ms, kept.map(|kept| kept.state));
+        let (list, bound_ms) = (Arc::new(start.members.clone()), start.options.clock_bound_ms);
+        let state = State::restart_anew(me, list, bound_ms, kept.map(|kept| kept.state));
         let counter = if state.author() == me { 0 } else { counter };
         Self::with_state(&start, state, counter, time, 0)
     }
@@ -172,8 +175,7 @@ impl Replica {
     pub fn resume(start: Start, kept: Kept) -> Self {
         assert_is_of(&start, Some(&kept));
         let Kept { mut state, counter, time, record } = kept;
-        state.digests = OrdMap::new();
-        state.members = Arc::new(start.members.clone());
+        state.take_list(Arc::new(start.members.clone()));
         Self::with_state(&start, state, counter, Some(time), record)
     }
 
@@ -205,6 +207,31 @@ impl Replica {
             superseded_by: None,
             from_future: 0,
             divergences: 0,
+        }
+    }
+
+    /// Moves on to a later list of members, which is durable. The list that is there may be given again.
+    ///
+    /// # Panics
+    /// If the list is of an earlier epoch, or another one of the same.
+    pub fn set_list(&mut self, list: MemberList, now: Now) {
+        let last = Arc::clone(&self.state.list);
+        if *last == list {
+            return;
+        }
+        assert!(last.epoch < list.epoch, "a later list has a later epoch");
+        self.advance(now);
+        let list = Arc::new(list);
+        for removed in last.members.difference(&list.members) {
+            self.peers.forget(removed.0);
+        }
+        self.exchange = None;
+        self.state.take_list(Arc::clone(&list));
+        if let Some(journal) = &mut self.journal {
+            journal.take_list(&list);
+        }
+        if !self.state.is_listed() || self.state.is_alone() {
+            self.queue = OrdMap::new();
         }
     }
 
@@ -304,9 +331,8 @@ impl Replica {
 
     /// Takes a message.
     pub fn handle(&mut self, envelope: Envelope, now: Now) -> Handled {
-        let Envelope { from, to, wall, body } = envelope;
-        let is_other = from.member != self.state.me && self.state.members.contains(&from.member);
-        if to != self.state.me || !is_other {
+        let Envelope { from, epoch, to, wall, body } = envelope;
+        if to != self.state.me || !self.state.hears(from.member, epoch) {
             return Handled::default();
         }
         if from.incarnation >= self.state.incarnation_of(from.member) {
@@ -399,7 +425,8 @@ impl Replica {
     pub fn digest(&self, to: MemberId, now: Now) -> Option<Envelope> {
         let spoken = self.spoken();
         let image = Box::new(spoken.image());
-        spoken.has_joined.then(|| self.envelope(to, Body::Digest(image), now))
+        let speaks = spoken.has_joined && spoken.is_listed();
+        speaks.then(|| self.envelope(to, Body::Digest(image), now))
     }
 
     /// Drops tombstones that nobody can need any more. At most `examined_max` are looked at; the next
@@ -458,6 +485,7 @@ impl Replica {
     pub fn status(&self) -> Status {
         Status {
             author: self.state.author(),
+            epoch: self.state.list.epoch,
             has_joined: self.state.has_joined,
             is_whole: self.state.is_whole(),
             blocking: self.state.blocking().collect(),
@@ -631,6 +659,9 @@ impl Replica {
     }
 
     fn serves(&self) -> Result<(), Refusal> {
+        if !self.state.is_listed() {
+            return Err(Refusal::Removed);
+        }
         if let Some(by) = self.superseded_by {
             return Err(Refusal::Superseded(by));
         }
@@ -638,7 +669,7 @@ impl Replica {
     }
 
     fn queue(&mut self, key: &QualifiedKey, dots: impl IntoIterator<Item = Dot>) {
-        let is_alone = self.state.others().next().is_none();
+        let is_alone = self.state.is_alone();
         let is_full = self.queue.len() >= CRDT_QUEUE_KEYS_MAX && !self.queue.contains_key(key);
         if !is_alone && !is_full {
             let waiting = self.queue.entry(key.clone()).or_default();
@@ -653,7 +684,8 @@ impl Replica {
     }
 
     fn envelope(&self, to: MemberId, body: Body, now: Now) -> Envelope {
-        Envelope { from: self.state.author(), to, wall: now.wall, body }
+        let (from, epoch) = (self.state.author(), self.state.list.epoch);
+        Envelope { from, epoch, to, wall: now.wall, body }
     }
 }
 

@@ -19,13 +19,22 @@ use super::vector::Coverage;
 use crate::kv::QualifiedKey;
 use crate::mutant::mutant;
 
+/// The members of a cluster, as they were agreed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MemberList {
+    /// Which agreement it is: a later list has a greater number.
+    pub epoch: u64,
+    /// The members. Who was in an earlier list and is not in this one is in no later one.
+    pub members: BTreeSet<MemberId>,
+}
+
 /// What a member knows: of the keys, of the writes, and of the other members. A clone is O(1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct State {
     /// Who this is.
     pub me: MemberId,
     /// The listed members.
-    pub members: Arc<BTreeSet<MemberId>>,
+    pub list: Arc<MemberList>,
     /// The newest write of each key, unless it was collected.
     pub map: LwwMap,
     /// The writes that the map is the result of.
@@ -79,23 +88,23 @@ impl State {
     /// the last incarnation, if there is one; from before the last one none counts.
     pub fn restart_anew(
         me: Author,
-        members: Arc<BTreeSet<MemberId>>,
+        list: Arc<MemberList>,
         bound_ms: u64,
         kept: Option<Self>,
     ) -> Self {
-        let is_alone = members.iter().all(|member| *member == me.member);
         let mut state = Self {
             me: me.member,
-            members,
+            list,
             map: LwwMap::new(bound_ms),
             coverage: Coverage::default(),
             incarnations: OrdMap::new(),
-            has_joined: is_alone || mutant!("no join"),
+            has_joined: mutant!("no join"),
             met: OrdSet::new(),
             digests: OrdMap::new(),
             collected: OrdMap::new(),
             dropped: 0,
         };
+        state.has_joined |= state.is_alone();
         if let Some(kept) = kept {
             state.map = kept.map;
             state.coverage = kept.coverage;
@@ -115,6 +124,20 @@ impl State {
         Author { member: self.me, incarnation: self.incarnation_of(self.me) }
     }
 
+    /// Moves on to a later list, or takes the list of a start.
+    pub fn take_list(&mut self, list: Arc<MemberList>) {
+        self.digests = OrdMap::new();
+        self.met = self.met.iter().filter(|it| list.members.contains(it)).copied().collect();
+        self.list = list;
+        self.has_joined |= self.is_alone();
+    }
+
+    /// Whether messages of this epoch from this sender are for a member of the list.
+    pub fn hears(&self, from: MemberId, epoch: u64) -> bool {
+        let is_listed = self.is_listed() && self.list.members.contains(&from);
+        is_listed && from != self.me && epoch == self.list.epoch
+    }
+
     /// Whether a message is looked at (sentences 3 and 4).
     pub fn accepts(&self, from: Author, form: Form) -> bool {
         let may_be_ended = match form {
@@ -122,16 +145,15 @@ impl State {
             Form::Sync => mutant!("ended syncs"),
             Form::Digest => mutant!("ended digests"),
         };
-        let is_listed = from.member != self.me && self.members.contains(&from.member);
         let is_current = from.incarnation >= self.incarnation_of(from.member);
         let is_ready = self.has_joined || form == Form::Sync || mutant!("messages before join");
-        is_listed && (is_current || may_be_ended) && is_ready
+        (is_current || may_be_ended) && is_ready
     }
 
     /// Takes note of an incarnation (sentences 2 and 3): what older ones covered says nothing about
     /// a newer one.
     pub fn learn(&mut self, Author { member, incarnation }: Author) {
-        if !self.members.contains(&member) || incarnation <= self.incarnation_of(member) {
+        if !self.list.members.contains(&member) || incarnation <= self.incarnation_of(member) {
             return;
         }
         self.incarnations.insert(member, incarnation);
@@ -237,7 +259,8 @@ impl State {
 
     /// Whether tombstones may be dropped at all now (sentence 6).
     fn is_collector(&self) -> bool {
-        self.has_joined && (self.is_whole() || mutant!("collector not whole"))
+        let is_ready = self.is_whole() || mutant!("collector not whole");
+        self.has_joined && self.is_listed() && is_ready
     }
 
     /// Drops tombstones that the rule allows to forget (sentences 6 and 8). At most `examined_max` are
@@ -311,9 +334,19 @@ impl State {
         }
     }
 
+    /// Whether it is a member itself.
+    pub fn is_listed(&self) -> bool {
+        self.list.members.contains(&self.me)
+    }
+
+    /// Whether it is the only member.
+    pub fn is_alone(&self) -> bool {
+        self.is_listed() && self.list.members.len() == 1
+    }
+
     /// The other listed members.
     pub fn others(&self) -> impl Iterator<Item = MemberId> {
-        self.members.iter().copied().filter(|member| *member != self.me)
+        self.list.members.iter().copied().filter(|member| *member != self.me)
     }
 
     pub fn incarnation_of(&self, member: MemberId) -> Incarnation {

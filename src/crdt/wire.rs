@@ -33,6 +33,7 @@ impl Envelope {
     pub fn encode(&self) -> Bytes {
         let mut writer = Writer::new();
         self.from.encode(&mut writer);
+        writer.unsigned(self.epoch);
         writer.fixed(self.to.0);
         writer.unsigned(self.wall.0);
         match &self.body {
@@ -64,6 +65,7 @@ impl Envelope {
     pub fn decode(bytes: Bytes) -> Decoded<Self> {
         let mut reader = Reader::new(bytes);
         let from = Author::decode(&mut reader)?;
+        let epoch = reader.unsigned("an epoch")?;
         let to = MemberId(reader.fixed("a member")?);
         let wall = UnixMillis(reader.unsigned("a wall clock")?);
         let body = match reader.byte("a kind of message")? {
@@ -77,7 +79,7 @@ impl Envelope {
             _ => return Err(reader.error("a kind of message")),
         };
         reader.finish("the end of the message")?;
-        Ok(Self { from, to, wall, body })
+        Ok(Self { from, epoch, to, wall, body })
     }
 }
 

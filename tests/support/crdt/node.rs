@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use plimsoll::clock::{Now, UnixMillis};
-use plimsoll::crdt::{Incarnation, Kept, MemberId, Options, Replica, Start};
+use plimsoll::crdt::{Incarnation, Kept, MemberId, MemberList, Options, Replica, Start};
 
 /// How far clocks may differ.
 pub const BOUND_MS: u64 = 4_000;
@@ -49,7 +49,7 @@ pub fn member(number: usize) -> MemberId {
 }
 
 fn start(number: usize, start: u64, reserved: UnixMillis, is_durable: bool) -> Start {
-    let members = (0..MEMBERS).map(member).collect();
+    let members = MemberList { epoch: 0, members: (0..MEMBERS).map(member).collect() };
     let member = member(number);
     Start { member, number: start, members, reserved, is_durable, options: OPTIONS }
 }
