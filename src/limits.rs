@@ -257,6 +257,10 @@ pub const GREETING_TEXT_BYTES_MAX: usize = 1_024;
 /// Inputs that wait for a node, before whoever has another one waits too.
 pub const NODE_INBOX_MAX: usize = 4_096;
 
+/// Inputs that wait for the replicas of a node; calls wait for room beyond it, messages of other nodes
+/// are lost, and what they said comes again.
+pub const CRDT_INBOX_MAX: usize = 4_096;
+
 /// Connections that a node has on each of its addresses, if its process may open so many files; beyond
 /// it new ones are told so and closed.
 pub const CONNECTIONS_MAX: usize = 4_096;

@@ -113,6 +113,7 @@ fn constants_of_members_and_tools() -> BTreeMap<&'static str, u128> {
         HANDSHAKE_MS_MAX,
         GREETING_TEXT_BYTES_MAX,
         NODE_INBOX_MAX,
+        CRDT_INBOX_MAX,
         CONNECTIONS_MAX,
         LINK_BYTES_MAX,
         CLIENT_TIMEOUT_MS_MAX,

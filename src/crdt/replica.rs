@@ -298,7 +298,7 @@ impl Replica {
         key: &QualifiedKey,
         wall: UnixMillis,
     ) -> Result<Option<&Arc<Entry>>, Refusal> {
-        self.serves()?;
+        self.shows()?;
         Ok(self.spoken().map.get(key, self.latest(wall)))
     }
 
@@ -311,8 +311,17 @@ impl Replica {
         start: Bound<KeyRef<'_>>,
         wall: UnixMillis,
     ) -> Result<impl Iterator<Item = (&QualifiedKey, &Arc<Entry>)>, Refusal> {
-        self.serves()?;
+        self.shows()?;
         Ok(self.spoken().map.range(start, self.latest(wall)))
+    }
+
+    /// Whether reads are answered. What has joined must be durable first, as all that is shown.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn shows(&self) -> Result<(), Refusal> {
+        self.serves()?;
+        if self.spoken().has_joined { Ok(()) } else { Err(Refusal::NotJoined) }
     }
 
     /// Tells the time: what has expired is a tombstone from now on.

@@ -18,6 +18,7 @@ use crate::raft::{
     Answer, Failure, FailureReason, FoundingStatus, Member, RaftId, Request, Status,
 };
 
+use super::crdt::CrdtHandle;
 use super::driver::Input;
 use super::metrics::Metrics;
 
@@ -25,6 +26,7 @@ use super::metrics::Metrics;
 #[derive(Clone)]
 pub struct NodeHandle {
     pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) crdt: CrdtHandle,
     pub(super) published: watch::Receiver<Published>,
     /// The node's monotonic time.
     pub(super) monotonic: Arc<dyn Clock>,
@@ -149,6 +151,12 @@ impl NodeHandle {
     #[must_use]
     pub fn published(&self) -> watch::Receiver<Published> {
         self.published.clone()
+    }
+
+    /// The node's replicas: the eventually consistent half of it.
+    #[must_use]
+    pub const fn crdt(&self) -> &CrdtHandle {
+        &self.crdt
     }
 
     /// Waits until the node has stopped; says why.

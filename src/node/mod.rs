@@ -28,6 +28,7 @@
 mod access;
 mod backup;
 mod client;
+mod crdt;
 mod disk;
 mod driver;
 mod found;
@@ -54,6 +55,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::crdt::MemberId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::StateMachine;
 use crate::limits::NODE_INBOX_MAX;
@@ -66,6 +68,8 @@ pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
 pub use client::{
     Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch, LatestPlace, Place,
 };
+use crdt::Beginning;
+pub use crdt::{CrdtFigures, CrdtHandle, SpaceFigures};
 use driver::{Driver, Input};
 pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;
@@ -84,6 +88,7 @@ pub struct ClusterNode {
     handle: NodeHandle,
     work: JoinHandle<Result<(), String>>,
     listeners: Vec<JoinHandle<()>>,
+    replicas: JoinHandle<()>,
 }
 
 /// Random numbers that a start needs: all independent and unpredictable.
@@ -130,8 +135,16 @@ impl ClusterNode {
         let machine = StateMachine::new(0);
         let published = Published { machine, applied: 0, installs: 0, stopped: None };
         let published = watch::Sender::new(published);
+        let beginning = Beginning {
+            me: MemberId(identity.id.0),
+            start: identity.start,
+            address: options.address(),
+            seed: drawn.seed,
+        };
+        let (crdt, replicas) = crdt::spawn(&options, beginning);
         let handle = NodeHandle {
             inbox,
+            crdt,
             published: published.subscribe(),
             monotonic: Arc::clone(&options.monotonic),
             metrics: Arc::default(),
@@ -157,7 +170,7 @@ impl ClusterNode {
             seed: drawn.seed,
         };
         let work = tokio::spawn(driver.live(storage, recovered, (drawn.cluster, drawn.epoch)));
-        Ok(Self { handle, work, listeners })
+        Ok(Self { handle, work, listeners, replicas })
     }
 
     /// The handle through which it is asked.
@@ -171,6 +184,7 @@ impl ClusterNode {
         for listener in &self.listeners {
             listener.abort();
         }
+        self.handle.crdt.close().await;
         // It may have ended already.
         let _ = self.handle.inbox.send(Input::Stop).await;
         // Its sender lives as long as the driver.
@@ -202,6 +216,7 @@ impl Drop for ClusterNode {
         for listener in &self.listeners {
             listener.abort();
         }
+        self.replicas.abort();
         // Its disk's task finishes what it was given.
         self.work.abort();
     }
