@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep};
 
 use super::disk::Done;
-use super::handle::{CrdtFigures, Input, Published, SpaceFigures};
+use super::figures::{CrdtFigures, SightFigures, SpaceFigures};
+use super::handle::{Input, Published};
 use super::inlet::Outlet;
 use super::keeper::{Keeper, Started};
 use super::observe::Observer;
@@ -305,18 +306,13 @@ impl Task {
     }
 
     fn figures(&self, now: Now) -> CrdtFigures {
-        let of = |replica: &Replica| SpaceFigures {
-            status: replica.status(),
-            digest: replica.map().trie().root(),
-            coverage_runs: replica.coverage().runs().count(),
-        };
         let spaces = SPACES.into_iter();
+        let sight = |sight| SightFigures::of(sight, now.monotonic_ms);
         CrdtFigures {
             spaces: spaces
-                .filter_map(|space| Some((space, of(self.node.replica(space)?))))
+                .filter_map(|space| Some((space, SpaceFigures::of(self.node.replica(space)?))))
                 .collect(),
-            sights: self.node.sights().cloned().collect(),
-            monotonic_ms: now.monotonic_ms,
+            sights: self.node.sights().map(sight).collect(),
             reserved: self.keeper.as_ref().map_or(UnixMillis(0), |keeper| keeper.ledger.reserved),
             clock_refusals: self.writes.clock_refusals,
             malformed: self.node.malformed(),
