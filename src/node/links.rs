@@ -23,6 +23,7 @@ use super::driver::Input;
 use super::frames::Frame;
 use super::metrics::{Metrics, Side};
 use super::observe::NET;
+use super::options::Probe;
 use super::reconcile::Wish;
 use crate::limits::LINK_BYTES_MAX;
 use crate::raft::{ClusterId, Envelope, Hello, RaftId};
@@ -33,6 +34,7 @@ pub(super) struct Links {
     network: Option<(Secret, Greeting)>,
     inbox: mpsc::WeakSender<Input>,
     metrics: Arc<Metrics>,
+    probe: Option<Arc<dyn Probe>>,
     links: BTreeMap<String, Link>,
     /// Where nodes said that they are when they were heard last.
     heard: BTreeMap<RaftId, Heard>,
@@ -69,8 +71,10 @@ impl Links {
         network: Option<(Secret, Greeting)>,
         inbox: mpsc::WeakSender<Input>,
         metrics: Arc<Metrics>,
+        probe: Option<Arc<dyn Probe>>,
     ) -> Self {
-        Self { network, inbox, metrics, links: BTreeMap::new(), heard: BTreeMap::new() }
+        let (links, heard) = (BTreeMap::new(), BTreeMap::new());
+        Self { network, inbox, metrics, probe, links, heard }
     }
 
     /// The node belongs to a cluster now: connections from here on say so. Those that are there
@@ -132,6 +136,9 @@ impl Links {
         let Some((secret, greeting)) = &self.network else { return };
         if address.is_empty() || address == greeting.address {
             return;
+        }
+        if self.probe.as_ref().is_some_and(|probe| !probe.carries(address)) {
+            return report_lost(&self.inbox, [&frame]);
         }
         let now = Instant::now();
         if !self.links.contains_key(address) {

@@ -180,7 +180,8 @@ impl ClusterNode {
             let network = options.network.as_ref();
             let network =
                 network.map(|network| (network.secret.clone(), greeting(&options, &identity)));
-            Links::new(network, handle.inbox.downgrade(), Arc::clone(&handle.metrics))
+            let (inbox, probe) = (handle.inbox.downgrade(), options.probe.clone());
+            Links::new(network, inbox, Arc::clone(&handle.metrics), probe)
         };
         let (listing, listed) = watch::channel(Listing::of(identity.cluster));
         let (seen, sights) = watch::channel(Vec::new());

@@ -40,7 +40,8 @@ pub struct NodeOptions {
     pub probe: Option<Arc<dyn Probe>>,
 }
 
-/// Looks on at a node from within its process, as the simulator does. It decides nothing.
+/// Looks on at a node from within its process, as the simulator does, and stands for what the network and
+/// a disk in memory would do. It decides nothing else.
 pub trait Probe: Send + Sync {
     /// The machine has moved. Nothing of the step is published or answered yet.
     fn progress(&self, progress: &Progress);
@@ -48,6 +49,11 @@ pub trait Probe: Send + Sync {
     /// How long what is to be made durable waits before it is written: a disk in memory takes no time
     /// of its own.
     fn disk_wait(&self) -> Duration;
+
+    /// Whether the network carries what this node sends to an address.
+    fn carries(&self, _address: &str) -> bool {
+        true
+    }
 }
 
 /// How a node reaches others.

@@ -11,7 +11,7 @@ use super::{Told, only_one};
 use crate::check::history::History;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{
-    ClusterNode, Drawn, MemberStatus, NetworkOptions, NodeHandle, NodeOptions, Phase, Probe,
+    ClusterNode, Disks, Drawn, MemberStatus, NetworkOptions, NodeHandle, NodeOptions, Phase, Probe,
     storage_error,
 };
 use crate::raft::{Options, Progress, Role};
@@ -45,6 +45,8 @@ struct Place {
 #[derive(Clone)]
 pub(super) struct Shared {
     handles: Arc<Mutex<Vec<Option<NodeHandle>>>>,
+    /// The node that is cut off from all others, if one is.
+    cut_off: Arc<Mutex<Option<usize>>>,
     recording: Arc<Mutex<Recording>>,
 }
 
@@ -73,6 +75,7 @@ impl Cluster {
         let recording = Recording { recorder: Recorder::with_others(), applied: 0, answered: 0 };
         let shared = Shared {
             handles: Arc::new(Mutex::new(vec![None; NODES])),
+            cut_off: Arc::default(),
             recording: Arc::new(Mutex::new(recording)),
         };
         Ok(Self { folder, secret, epoch: Drawn::from_system().epoch, places, shared })
@@ -126,9 +129,11 @@ impl Cluster {
     }
 
     async fn open(&self, place: usize) -> Result<ClusterNode> {
-        let folder = self.folder.join(Self::name(place));
-        let disk = FsDisk::open(&folder).map_err(StorageError::Disk);
-        let disk = disk.map_err(|error| storage_error(&error))?;
+        let open = |part| {
+            let disk = FsDisk::open(&self.folder.join(Self::name(place)).join(part));
+            disk.map_err(|error| storage_error(&StorageError::Disk(error)))
+        };
+        let (disk, replicas) = (open("raft")?, open("kvcrdt")?);
         let network = NetworkOptions {
             secret: self.secret.clone(),
             listen: self.places[place].members.clone(),
@@ -136,7 +141,8 @@ impl Cluster {
             advertise: self.places[place].members.clone(),
             join: self.places.iter().map(|place| place.members.clone()).collect(),
         };
-        let probe = Eye { shared: self.shared.clone(), epoch: self.epoch };
+        let members = self.places.iter().map(|place| place.members.clone()).collect();
+        let probe = Eye { shared: self.shared.clone(), epoch: self.epoch, place, members };
         let options = NodeOptions {
             network: Some(network),
             bootstrap_expect: NODES,
@@ -145,13 +151,18 @@ impl Cluster {
             ..NodeOptions::alone(Self::name(place), Arc::new(WallClock::new()))
         };
         let drawn = Drawn { epoch: self.epoch, ..Drawn::from_system() };
-        ClusterNode::open(disk, options, drawn).await
+        ClusterNode::open_on(Disks { raft: disk, crdt: Some(replicas) }, options, drawn).await
     }
 
     /// Ends a node without a word: what it has not written down is lost.
     pub fn kill(&mut self, place: usize) {
         self.shared.handles()[place] = None;
         drop(self.places[place].node.take());
+    }
+
+    /// Cuts a node off from all others, or none any more.
+    pub fn cut_off(&self, place: Option<usize>) {
+        *self.shared.cut_off.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     /// Ends all nodes.
@@ -244,10 +255,13 @@ async fn member_status(handle: &NodeHandle) -> Option<MemberStatus> {
     }
 }
 
-/// Looks on at a node: whoever applies an index first labels its command.
+/// Looks on at a node: whoever applies an index first labels its command. And cuts its network.
 struct Eye {
     shared: Shared,
     epoch: u64,
+    place: usize,
+    /// The addresses of all nodes, in the order of their places.
+    members: Vec<String>,
 }
 
 impl Probe for Eye {
@@ -262,6 +276,12 @@ impl Probe for Eye {
 
     fn disk_wait(&self) -> Duration {
         Duration::ZERO
+    }
+
+    fn carries(&self, address: &str) -> bool {
+        let cut_off = *self.shared.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let to = self.members.iter().position(|member| member == address);
+        cut_off.is_none_or(|cut_off| (cut_off == self.place) == (Some(cut_off) == to))
     }
 }
 

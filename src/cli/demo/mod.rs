@@ -1,9 +1,10 @@
-//! `plimsoll demo`: three nodes on loopback in this process, and four acts.
+//! `plimsoll demo`: three nodes on loopback in this process, and five acts.
 //!
 //! 1. They find each other and found a cluster.
 //! 2. A tour in Lua over all kinds of stores, `store.kv.raft` on that cluster.
 //! 3. Under load the leader is killed, then two of three nodes: clients and Lua scripts go on.
-//! 4. Everything that was asked and answered is judged: is there one order that explains it all?
+//! 4. A node is cut off, and both sides write to their copies of a `store.kv.crdt`.
+//! 5. Everything that was asked and answered is judged: is there one order that explains it all?
 //!
 //! What goes otherwise than told ends the demo with exit code 1. `--history FILE` keeps what was
 //! recorded, for `plimsoll check-history`.
@@ -11,6 +12,7 @@
 mod clients;
 mod cluster;
 mod counter;
+mod sides;
 mod tour;
 mod verdict;
 
@@ -62,6 +64,7 @@ async fn play(folder: &Path, args: &DemoArgs) -> Told<()> {
     say!("app:cache is in memory, app:records in SQLite, app:deployments on the three nodes.\n");
     tour::walk(&engine).await?;
     survive(&mut cluster, &engine).await?;
+    sides::write(&cluster).await?;
     engine.close().await;
     cluster.close().await;
     verdict::tell(cluster.into_history(), args.history.as_deref())

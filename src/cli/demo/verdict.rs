@@ -13,10 +13,10 @@ use crate::check::verdict::{Verdict, judge};
 use crate::entry::Key;
 use crate::history_file;
 
-/// Act four.
+/// Act five.
 pub(super) fn tell(history: Told<History>, file: Option<&Path>) -> Told<()> {
     let mut history = history?;
-    say!("{BOLD}Act four: the verdict.{RESET}");
+    say!("{BOLD}Act five: the verdict.{RESET}");
     say!("Every call was recorded, with when it was made and answered, and what it was told. If");
     say!("there is one order of all calls that explains every answer, and puts no call before one");
     say!(
