@@ -1,4 +1,5 @@
 //! The replicas of nodes that run: what calls see, what a start finds again, and whom gossip sees.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/lent.rs"]
 mod lent;
