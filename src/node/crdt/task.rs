@@ -24,6 +24,7 @@ use super::{Listing, Parts, SPACES};
 use crate::clock::{Now, UnixMillis};
 use crate::crdt::{MemberId, MemberList, Replica, Start};
 use crate::gossip::{Node, Space};
+use crate::mutant::mutant;
 use crate::node::driver;
 use crate::node::links::Links;
 use crate::node::options::NodeOptions;
@@ -139,6 +140,9 @@ impl Task {
         let mut is_over = matches!(first, Some(None));
         let mut next = first.flatten();
         for _ in 0..CALLS_MAX {
+            if next.is_none() && !self.writes.are_held() {
+                next = self.calls.try_recv().ok();
+            }
             let Some(input) = next.take() else { break };
             match input {
                 Input::Write(write) => {
@@ -150,9 +154,6 @@ impl Task {
                 }
                 Input::Stop => is_over = true,
             }
-            if !self.writes.are_held() {
-                next = self.calls.try_recv().ok();
-            }
         }
         is_over
     }
@@ -160,10 +161,9 @@ impl Task {
     fn take_messages(&mut self, first: Option<Bytes>, now: Now) {
         let mut next = first;
         for _ in 0..MESSAGES_MAX {
-            let Some(message) = next.take() else { return };
+            let Some(message) = next.take().or_else(|| self.messages.try_receive()) else { return };
             // One that can't be read is counted there.
             _ = self.node.handle(message, now);
-            next = self.messages.try_receive();
         }
     }
 
@@ -188,7 +188,13 @@ impl Task {
             return;
         }
         match self.node.wanted_reservation(now) {
-            Some(until) => keeper.keep_reservation(until),
+            Some(until) => {
+                keeper.keep_reservation(until);
+                if mutant!("bound of the clock is used before it is durable") {
+                    self.node.reserve(until);
+                    self.writes.retry(&mut self.node, now);
+                }
+            }
             // The clock has moved: now they are made, or refused.
             None => self.writes.retry(&mut self.node, now),
         }
