@@ -256,9 +256,9 @@ impl Drop for ClusterNode {
         for listener in &self.listeners {
             listener.abort();
         }
-        self.replicas.abort();
-        // Its disk's task finishes what it was given.
+        // Their disks' tasks finish what they were given.
         self.work.abort();
+        self.replicas.abort();
     }
 }
 

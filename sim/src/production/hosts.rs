@@ -12,7 +12,7 @@ use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 use plimsoll::clock::{Clock, UnixMillis};
 use plimsoll::kv::StateMachine;
-use plimsoll::node::{ClusterNode, Drawn, NetworkOptions, NodeHandle, NodeOptions, Probe};
+use plimsoll::node::{ClusterNode, Disks, Drawn, NetworkOptions, NodeHandle, NodeOptions, Probe};
 use plimsoll::raft::{ClusterId, Progress, RaftId};
 use plimsoll::transport::Secret;
 use tokio::sync::oneshot;
@@ -30,6 +30,8 @@ pub(super) struct Host {
     pub place: u8,
     pub process: NodeId,
     pub disk: HostDisk,
+    /// What its replicas must not forget: on the same computer, so it comes and goes with the other.
+    pub replicas: HostDisk,
     pub state: State,
     /// Asks the node; none while there is none.
     pub handle: Option<NodeHandle>,
@@ -91,6 +93,7 @@ impl Host {
             place,
             process: process.id(),
             disk: HostDisk::default(),
+            replicas: HostDisk::default(),
             state: State::Down,
             handle: None,
             machine: StateMachine::new(EPOCH),
@@ -119,6 +122,11 @@ impl Host {
     /// Whether there is a node that works.
     pub fn is_at_work(&self) -> bool {
         self.handle.is_some() && !self.is_paused && self.state == State::Up
+    }
+
+    /// Its disks are lost, or were never used.
+    pub fn empty(&mut self) {
+        (self.disk, self.replicas) = Default::default();
     }
 
     /// Moves the wall clock.
@@ -197,21 +205,21 @@ impl Shared {
         host.closing = Some(closing);
         host.state = State::Up;
         record.note(Some(place), format_args!("starts, life {}", host.lives));
-        let disk = host.disk.clone();
+        let disks = Disks { raft: host.disk.clone(), crdt: Some(host.replicas.clone()) };
         Handle::current().restart(host.process);
-        spawn_at(host.process, self.clone().live(place, disk, options, drawn, closed));
+        spawn_at(host.process, self.clone().live(place, disks, options, drawn, closed));
     }
 
     /// The life of a process.
     async fn live(
         self,
         place: u8,
-        disk: HostDisk,
+        disks: Disks<HostDisk>,
         options: NodeOptions,
         drawn: Drawn,
         closed: oneshot::Receiver<()>,
     ) {
-        let mut node = match ClusterNode::open(disk, options, drawn).await {
+        let mut node = match ClusterNode::open_on(disks, options, drawn).await {
             Ok(node) => node,
             Err(why) => {
                 let mut stage = self.lock();
@@ -247,9 +255,9 @@ impl Shared {
             let host = &mut stage.hosts[usize::from(place)];
             Handle::current().kill(host.process);
             match image {
-                Some(image) => host.disk.crash(image),
-                None => host.disk.lose_unsynced(),
-            }
+                Some(image) => [&host.disk, &host.replicas].map(|disk| disk.crash(image)),
+                None => [&host.disk, &host.replicas].map(HostDisk::lose_unsynced),
+            };
             host.state = State::Down;
             host.handle = None;
             host.machine = StateMachine::new(EPOCH);

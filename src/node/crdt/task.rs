@@ -81,7 +81,10 @@ impl Task {
 
     /// Runs until it is told to stop, the Raft engine has stopped, or the disk fails.
     pub async fn run(mut self) {
-        let why = match self.work().await {
+        let mut alarm = Alarm(Some(self.raft.clone()));
+        let ended = self.work().await;
+        alarm.0 = None;
+        let why = match ended {
             Ok(()) => "it was closed".to_owned(),
             Err(why) => {
                 if let Some(raft) = self.raft.upgrade() {
@@ -340,6 +343,19 @@ impl Task {
     fn now(&self) -> Now {
         let monotonic_ms = self.options.monotonic.now().0;
         Now { monotonic_ms, wall: self.options.clock.now() }
+    }
+}
+
+/// Stops the node if the task ends by a panic: half a node must not go on.
+struct Alarm(Option<mpsc::WeakSender<driver::Input>>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(raft) = self.0.as_ref().and_then(mpsc::WeakSender::upgrade) {
+            // If there is no room the node has more to do than it can.
+            _ = raft
+                .try_send(driver::Input::Failed("the task of the replicas has ended".to_owned()));
+        }
     }
 }
 

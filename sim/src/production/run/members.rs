@@ -66,7 +66,7 @@ impl Run {
             stage.begin_fault(Kind::LostDisk, Some(place), format_args!("for {down_ms} ms"));
         }
         self.shared.kill(place, None);
-        self.shared.lock().hosts[usize::from(place)].disk = Default::default();
+        self.shared.lock().hosts[usize::from(place)].empty();
         self.later(down_ms, Later::Start(place));
     }
 
@@ -117,7 +117,7 @@ impl Run {
         self.shared.kill(place, None);
         let mut stage = self.shared.lock();
         let host = &mut stage.hosts[usize::from(place)];
-        host.disk = Default::default();
+        host.empty();
         host.part = Part::Spare;
     }
 
