@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::clock::{UnixMillis, milliseconds_of};
 use crate::error::{Error, Result};
+use crate::hlc::HybridTime;
 use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TTL_MS_MAX};
 use crate::value::Value;
 
@@ -78,8 +79,11 @@ impl fmt::Debug for Key {
 
 /// The name of one write: opaque to users, equal only for the same write.
 ///
-/// As text it is `0` on stores without versions, else `<epoch>-<revision>`: sixteen hexadecimal
-/// digits and a decimal number.
+/// As text it is one of
+/// - `0`, on stores without versions;
+/// - `<epoch>-<revision>`: sixteen hexadecimal digits and a decimal number;
+/// - `<wall ms>-<logical>-<member>-<incarnation>`: 12, 8, 16 and 16 hexadecimal digits (the wall time
+///   has more after the year 10889), which stand in the order of the writes when they are sorted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
     /// The store keeps no versions.
@@ -91,6 +95,15 @@ pub enum Version {
         /// The counter behind the version; grows with every change.
         revision: u64,
     },
+    /// The write bears this stamp, by which it has its place among all writes of its cluster.
+    Stamped {
+        /// The time that the hybrid clock of its author gave it.
+        time: HybridTime,
+        /// The member that wrote.
+        member: u64,
+        /// In which of its incarnations.
+        incarnation: u64,
+    },
 }
 
 impl Version {
@@ -99,7 +112,11 @@ impl Version {
     /// # Errors
     /// `INVALID` if it is not exactly what a version prints.
     pub fn parse(text: &str) -> Result<Self> {
-        let parsed = if text == "0" { Some(Self::Unversioned) } else { Self::parse_numbered(text) };
+        let parsed = match text.matches('-').count() {
+            0 => (text == "0").then_some(Self::Unversioned),
+            1 => Self::parse_numbered(text),
+            _ => Self::parse_stamped(text),
+        };
         parsed.filter(|version| version.to_string() == text).ok_or_else(|| {
             Error::invalid(format!(
                 "{text:?} is no version: pass on a version that an entry has, unchanged"
@@ -114,6 +131,15 @@ impl Version {
             revision: revision.parse().ok()?,
         })
     }
+
+    fn parse_stamped(text: &str) -> Option<Self> {
+        let mut numbers = text.split('-').map(|digits| u64::from_str_radix(digits, 16).ok());
+        let mut next = || numbers.next().flatten();
+        let wall = UnixMillis(next()?);
+        let logical = next()?.try_into().ok()?;
+        let time = HybridTime { wall, logical };
+        Some(Self::Stamped { time, member: next()?, incarnation: next()? })
+    }
 }
 
 impl fmt::Display for Version {
@@ -121,6 +147,9 @@ impl fmt::Display for Version {
         match self {
             Self::Unversioned => f.write_str("0"),
             Self::Numbered { epoch, revision } => write!(f, "{epoch:016x}-{revision}"),
+            Self::Stamped { time: HybridTime { wall, logical }, member, incarnation } => {
+                write!(f, "{:012x}-{logical:08x}-{member:016x}-{incarnation:016x}", wall.0)
+            }
         }
     }
 }
@@ -422,7 +451,12 @@ mod tests {
     fn versions_parse_only_as_printed() {
         let version = Version::Numbered { epoch: 0xabc, revision: 7 };
         assert_eq!(version.to_string(), "0000000000000abc-7");
-        for good in [version, Version::Unversioned] {
+        let time = HybridTime { wall: UnixMillis(1_700_000_000_000), logical: 2 };
+        let stamped = Version::Stamped { time, member: 0xa1, incarnation: 3 };
+        assert_eq!(stamped.to_string(), "018bcfe56800-00000002-00000000000000a1-0000000000000003");
+        let time = HybridTime { wall: UnixMillis(u64::MAX), logical: u32::MAX };
+        let last = Version::Stamped { time, member: u64::MAX, incarnation: u64::MAX };
+        for good in [version, Version::Unversioned, stamped, last] {
             assert_eq!(Version::parse(&good.to_string()), Ok(good));
         }
         for bad in [
@@ -434,6 +468,12 @@ mod tests {
             "x-1",
             "0000000000000abc-+7",
             "0000000000000abc-99999999999999999999",
+            "018bcfe56800-00000002-00000000000000a1",
+            "018bcfe56800-00000002-00000000000000a1-3",
+            "018bcfe56800-00000002-00000000000000A1-0000000000000003",
+            "018bcfe56800-100000002-00000000000000a1-0000000000000003",
+            "018bcfe56800-00000002-00000000000000a1-0000000000000003-0",
+            "0018bcfe56800-00000002-00000000000000a1-0000000000000003",
         ] {
             assert!(Version::parse(bad).is_err(), "{bad:?}");
         }

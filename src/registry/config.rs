@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::builder::ConfigBuilder;
 use super::cluster::{self, ClusterOptions};
+use super::crdt_store;
 use super::entry::{self, EntryKind, Parsed, RegistryEntry, SkippedEntry};
 use super::entry_id::{self, EntryId};
 use super::environment::Environment;
@@ -125,6 +126,7 @@ impl Config {
     pub(super) fn checked(self, mut problems: Vec<Problem>) -> Result<Self> {
         problems.extend(self.duplicates());
         problems.extend(kv::check_single(&self.entries));
+        problems.extend(crdt_store::check_durable(&self.entries));
         // An entry that could not be read would make every reference to it look wrong.
         if problems.is_empty() {
             problems = references::check(&self.entries, &self.skipped);

@@ -33,6 +33,8 @@ const KINDS: &[Kind] = &[
     Kind::Postgres,
     #[cfg(feature = "node")]
     Kind::Raft,
+    #[cfg(feature = "node")]
+    Kind::Crdt,
 ];
 
 /// Every kind that can be had here.

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-pub(super) use handle::Published;
 pub use handle::{CrdtFigures, CrdtHandle, SpaceFigures};
+pub(super) use handle::{Published, unready};
 pub(super) use task::Beginning;
 
 use super::options::NodeOptions;
