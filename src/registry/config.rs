@@ -74,7 +74,9 @@ impl Config {
     }
 
     /// What is used without a configuration: `app:cache`, a `store.memory`; and, with the feature
-    /// `sql`, `app:records`, a `store.sql` in the SQLite file `.plimsoll/records.db` in `folder`.
+    /// `sql`, what keeps its state in `.plimsoll` in `folder`: `app:records`, a `store.sql`, and on a
+    /// cluster of this process alone `app:deployments`, a `store.kv.raft`, and `app:sessions`, a
+    /// `store.kv.crdt`.
     #[must_use]
     pub fn builtin(folder: impl AsRef<Path>) -> Self {
         Self::parse(BUILTIN, folder, "built-in configuration", LoadOptions::default())
