@@ -17,7 +17,7 @@ use super::random::Random;
 use super::spread::{Scene, Spread};
 use crate::clock::{Now, UnixMillis};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::crdt::{Envelope, MemberId, Refusal, Replica, Written};
+use crate::crdt::{Envelope, MemberId, MemberList, Refusal, Replica, Written};
 use crate::entry::Ttl;
 use crate::kv::QualifiedKey;
 use crate::value::Encoded;
@@ -75,7 +75,7 @@ impl Node {
         self.membership.set_doors(doors);
     }
 
-    /// Takes in a replica that has just started; its list is that of [`Node::set_list`].
+    /// Takes in a replica that has just started. [`Node::set_list`] follows with its list or a later one.
     pub fn start(&mut self, space: Space, replica: Replica, now: Now) {
         self.spreads.insert(space, Spread::new(replica, now));
     }
@@ -85,9 +85,18 @@ impl Node {
         self.spreads.remove(&space).map(Spread::into_replica)
     }
 
-    /// The listed members.
-    pub fn set_list(&mut self, members: &BTreeSet<MemberId>) {
-        self.others = members.iter().copied().filter(|member| *member != self.me).collect();
+    /// The listed members, which are durable: the replicas move on to them. Who is not listed itself
+    /// has nobody to talk to.
+    ///
+    /// # Panics
+    /// If a replica has a later list.
+    pub fn set_list(&mut self, list: &MemberList, now: Now) {
+        let is_listed = list.members.contains(&self.me);
+        let is_other = |member: &MemberId| is_listed && *member != self.me;
+        self.others = list.members.iter().copied().filter(is_other).collect();
+        for spread in self.spreads.values_mut() {
+            spread.replica_mut().set_list(list.clone(), now);
+        }
     }
 
     /// Writes a value.

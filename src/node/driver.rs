@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info};
 
+use super::crdt::Listing;
 use super::disk::{DiskTask, Done, Work};
 use super::found::Founded;
 use super::handle::{Figures, MemberStatus, NodeStatus, Phase, Published};
@@ -26,6 +27,7 @@ use super::observe::{DISK, NODE, Observer, SNAPSHOT};
 use super::options::NodeOptions;
 use super::reconcile::{Reconciler, Wish};
 use crate::clock::UnixMillis;
+use crate::crdt::{MemberId, MemberList};
 use crate::error::Outcome;
 use crate::raft::{
     self, Answer, ClusterId, Envelope, Failure, FailureReason, Hello, Identity, Member, Now,
@@ -49,6 +51,8 @@ pub(super) enum Input {
     Request { request: Request, deadline_ms: u64, answer: oneshot::Sender<Result<Answer, Failure>> },
     /// Asks for the status.
     Status(oneshot::Sender<Figures>),
+    /// The disk of the replicas has failed.
+    Failed(String),
     /// Ends the node.
     Stop,
 }
@@ -66,6 +70,10 @@ pub(super) struct Driver {
     pub waiting: BTreeMap<RequestId, oneshot::Sender<Result<Answer, Failure>>>,
     pub requests: u64,
     pub seed: u64,
+    /// Who the members are, for the replicas.
+    pub listing: watch::Sender<Listing>,
+    /// Where those are that gossip sees.
+    pub seen: watch::Receiver<Vec<String>>,
 }
 
 /// A member at work.
@@ -151,6 +159,7 @@ impl Driver {
         let mut running = Running { driver: self, node, disk, reconciler, observer, installs: 0 };
         // What was recovered is there before anything is applied on it.
         running.publish(None);
+        running.list();
         running.turn(|running| running.step(early));
         let ended = running.work().await;
         running.end().await;
@@ -204,6 +213,7 @@ impl Running {
         let now = self.driver.now();
         self.node.handle_tick(now);
         self.observer.look_around(&self.node, now);
+        self.list();
         let steps = self.reconciler.tick(&self.node, now);
         if let Some(change) = steps.change {
             debug!(target: NODE, node = self.driver.options.name, ?change, "proposes a change of members");
@@ -267,6 +277,7 @@ impl Running {
                 Input::Status(answer) => {
                     let _ = answer.send(self.figures(now));
                 }
+                Input::Failed(why) => self.node.handle_storage_error(&why),
                 Input::Stop => {}
             }
         }
@@ -317,6 +328,9 @@ impl Running {
         // Not every entry is a command: what has moved the index moves it here too.
         if self.node.applied() != self.driver.published.borrow().applied {
             self.publish(None);
+            if self.node.listed_at() != self.driver.listing.borrow().list.epoch {
+                self.list();
+            }
         }
         while let Some(response) = self.node.poll_response() {
             if let Some(answer) = self.driver.waiting.remove(&response.request) {
@@ -329,6 +343,24 @@ impl Running {
         let (machine, applied) = (self.node.machine().clone(), self.node.applied());
         let published = Published { machine, applied, installs: self.installs, stopped };
         self.driver.published.send_replace(published);
+    }
+
+    /// Tells the replicas who the members are. One that was removed may hear of it without the change.
+    fn list(&self) {
+        let (me, epoch) = (MemberId(self.driver.identity.id.0), self.node.listed_at());
+        let known = self.node.members().iter();
+        let addresses: BTreeMap<_, _> =
+            known.map(|(id, it)| (MemberId(id.0), Arc::from(it.address.as_str()))).collect();
+        let mut list = MemberList { epoch, members: addresses.keys().copied().collect() };
+        if self.node.is_removed() && list.members.remove(&me) {
+            list.epoch += 1;
+        }
+        let listing = Listing { cluster: self.driver.identity.cluster, list, addresses };
+        self.driver.listing.send_if_modified(|told| {
+            let is_other = *told != listing;
+            *told = listing;
+            is_other
+        });
     }
 
     fn figures(&self, now: Now) -> Figures {

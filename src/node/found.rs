@@ -3,6 +3,8 @@
 //! The protocol is [`Founding`]; here it gets its addresses, its clock and its disk. What must
 //! be durable is saved before anything else happens.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -56,6 +58,10 @@ impl Driver {
                     None | Some(Input::Stop) => {
                         self.refuse(early);
                         return Ok(None);
+                    }
+                    Some(Input::Failed(why)) => {
+                        self.refuse(early);
+                        return Err(why);
                     }
                     Some(Input::Hello(hello)) => founding.handle_hello(hello, self.now()),
                     Some(Input::Heard(id, address)) => self.links.heard(id, address, None),
@@ -121,7 +127,8 @@ impl Driver {
         }
     }
 
-    /// Says hello: to those that were heard, and to the addresses where others may be.
+    /// Says hello: to those that were heard, to the addresses where others may be, and to those that
+    /// gossip sees, so that one address that all of them know is enough.
     fn introduce(&mut self, founding: &mut Founding) {
         let now = self.now();
         let hello = founding.hello(now);
@@ -132,7 +139,8 @@ impl Driver {
             told.push(member.address);
         }
         let network = self.options.network.as_ref();
-        let addresses = network.map(|network| network.join.clone()).unwrap_or_default();
+        let join = network.map(|network| network.join.clone()).unwrap_or_default();
+        let addresses: BTreeSet<_> = join.into_iter().chain(self.seen.borrow().clone()).collect();
         for address in addresses.iter().filter(|address| !told.contains(address)) {
             self.links.hello(address, hello.clone());
         }

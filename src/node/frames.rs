@@ -1,9 +1,10 @@
 //! What one frame between members says.
 //!
 //! ```text
-//! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish
+//! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish, 4 gossip
 //! 1: an envelope                 2: a hello                 (both as docs/design/wire.md shows)
 //! 3: a member, wants a vote: byte
+//! 4: a message of gossip (src/gossip/node.rs)
 //! ```
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub(super) enum Frame {
     Hello(Hello),
     /// A node asks to take part.
     Wish(Wish),
+    /// A message of gossip.
+    Gossip(Bytes),
 }
 
 impl Frame {
@@ -43,6 +46,10 @@ impl Frame {
                 write_member(&mut writer, member);
                 writer.byte(u8::from(*wants_vote));
             }
+            Self::Gossip(message) => {
+                writer.byte(GOSSIP);
+                writer.raw(message);
+            }
         }
         writer.finish()
     }
@@ -59,6 +66,7 @@ impl Frame {
             MESSAGE => Self::Message(Envelope::decode(reader.raw(rest, "a message")?)?),
             HELLO => Self::Hello(Hello::decode(reader.raw(rest, "a hello")?)?),
             WISH => Self::Wish(read_wish(reader)?),
+            GOSSIP if rest > 0 => Self::Gossip(reader.raw(rest, "a message of gossip")?),
             _ => return Err(reader.error("a kind of frame")),
         })
     }
@@ -67,6 +75,7 @@ impl Frame {
     pub fn weight(&self) -> usize {
         match self {
             Self::Message(envelope) => WEIGHT + envelope.weight(),
+            Self::Gossip(message) => WEIGHT + message.len(),
             _ => WEIGHT,
         }
     }
@@ -83,6 +92,7 @@ const ALIVE: u8 = 0;
 const MESSAGE: u8 = 1;
 const HELLO: u8 = 2;
 const WISH: u8 = 3;
+const GOSSIP: u8 = 4;
 
 /// What a frame takes beside its data.
 const WEIGHT: usize = 256;
@@ -105,6 +115,7 @@ mod tests {
             Frame::Message(Envelope { from, to, cluster, wall, body }),
             Frame::Hello(hello),
             Frame::Wish(Wish { member, wants_vote: true }),
+            Frame::Gossip(Bytes::from_static(b"x")),
         ] {
             let bytes = frame.encode();
             assert_eq!(Frame::decode(bytes.clone()), Ok(frame));

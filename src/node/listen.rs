@@ -133,6 +133,11 @@ impl Listening {
                 Frame::Message(envelope) => Input::Message(envelope),
                 Frame::Hello(hello) => Input::Hello(hello),
                 Frame::Wish(wish) => Input::Wish(wish),
+                // The replicas never make a connection wait.
+                Frame::Gossip(message) => {
+                    self.node.crdt.inlet.offer(message);
+                    continue;
+                }
             };
             if self.node.inbox.send(input).await.is_err() {
                 return;

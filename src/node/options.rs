@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::{Clock, UnixMillis};
+use crate::crdt;
 use crate::raft::{self, Progress};
 use crate::storage::StorageOptions;
 use crate::transport::Secret;
@@ -31,6 +32,8 @@ pub struct NodeOptions {
     pub voters_max: usize,
     /// The Raft engine.
     pub raft: raft::Options,
+    /// The replicas of the eventually consistent half.
+    pub crdt: crdt::Options,
     /// Its storage.
     pub storage: StorageOptions,
     /// Who looks on, if anybody does.
@@ -76,6 +79,7 @@ impl NodeOptions {
             is_eligible: true,
             voters_max: VOTERS_MAX_DEFAULT,
             raft: raft::Options::default(),
+            crdt: crdt::Options::default(),
             storage: StorageOptions::default(),
             probe: None,
         }

@@ -26,6 +26,8 @@ async fn info_says_what_the_kind_is() {
             Kind::Raft => (Backend::KvRaft, [true; 7]),
             #[cfg(feature = "node")]
             Kind::Crdt => (Backend::KvCrdt, [false, true, true, false, true, false, false]),
+            #[cfg(feature = "node")]
+            Kind::DurableCrdt => (Backend::KvCrdt, [true, true, true, false, true, false, false]),
         };
         let consistency = match backend {
             Backend::KvRaft => Consistency::Linearizable,

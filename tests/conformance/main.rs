@@ -35,6 +35,8 @@ const KINDS: &[Kind] = &[
     Kind::Raft,
     #[cfg(feature = "node")]
     Kind::Crdt,
+    #[cfg(feature = "node")]
+    Kind::DurableCrdt,
 ];
 
 /// Every kind that can be had here.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use plimsoll::clock::ManualClock;
 use plimsoll::keyspace::Keyspace;
-use plimsoll::node::{Access, ClusterNode, Drawn, NodeOptions};
+use plimsoll::node::{Access, ClusterNode, Disks, Drawn, NodeOptions};
 use plimsoll::raft::{ClusterId, Options, RaftId};
 use plimsoll::storage_fs::FsDisk;
 use plimsoll::store::CrdtStore;
@@ -24,14 +24,15 @@ impl CrdtKind {
     }
 
     pub async fn open_on(folder: tempfile::TempDir, durable: bool, clock: &ManualClock) -> Self {
-        let disk = FsDisk::open(folder.path()).unwrap();
+        let disk = |name| FsDisk::open(&folder.path().join(name)).unwrap();
+        let disks = Disks { raft: disk("raft"), crdt: Some(disk("kvcrdt")) };
         let options = NodeOptions {
             monotonic: Arc::new(clock.clone()),
             raft: Options { tick_ms: 2, ..Options::default() },
             ..NodeOptions::alone("solo", Arc::new(clock.clone()))
         };
         let drawn = Drawn { id: RaftId(1), cluster: ClusterId(1), epoch: 1, seed: 1 };
-        let node = ClusterNode::open(disk, options, drawn).await.unwrap();
+        let node = ClusterNode::open_on(disks, options, drawn).await.unwrap();
         let access = Access::Node(node.handle().clone());
         let store = CrdtStore::new(access, Keyspace::new("entries").unwrap(), durable);
         store.until_joined(Duration::from_secs(5)).await;

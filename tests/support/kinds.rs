@@ -43,6 +43,10 @@ pub enum Kind {
     #[cfg(feature = "node")]
     #[allow(dead_code)]
     Crdt,
+    /// The same with `durable: true`.
+    #[cfg(feature = "node")]
+    #[allow(dead_code)]
+    DurableCrdt,
 }
 
 impl Kind {
@@ -55,7 +59,7 @@ impl Kind {
             #[cfg(all(feature = "postgres", unix))]
             Self::Postgres => postgres::shared().is_some(),
             #[cfg(feature = "node")]
-            Self::Raft | Self::Crdt => true,
+            Self::Raft | Self::Crdt | Self::DurableCrdt => true,
         }
     }
 }
@@ -110,7 +114,10 @@ impl Fixture {
             #[cfg(feature = "node")]
             Kind::Raft => Backing::Raft(Some(raft_kind::RaftKind::open(1, &clock).await)),
             #[cfg(feature = "node")]
-            Kind::Crdt => Backing::Crdt(Some(crdt_kind::CrdtKind::open(false, &clock).await)),
+            Kind::Crdt | Kind::DurableCrdt => {
+                let durable = kind == Kind::DurableCrdt;
+                Backing::Crdt(Some(crdt_kind::CrdtKind::open(durable, &clock).await))
+            }
         };
         Self { clock, max_size, openings: 1, backing }
     }

@@ -1,181 +1,356 @@
 //! The loop of the replicas: inputs into [`gossip::Node`](crate::gossip::Node), outputs to where they
 //! belong.
+//!
+//! Invariants:
+//! 1. What a step has done is published before its calls are answered.
+//! 2. Nothing is given to the engine that must be durable and is not: lists, bounds of the clock.
+//! 3. Nothing here waits for a peer or the disk, but at the end.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep};
 
-use super::handle::{CrdtFigures, Published, SpaceFigures};
+use super::disk::Done;
+use super::handle::{CrdtFigures, Input, Published, SpaceFigures};
+use super::inlet::Outlet;
+use super::keeper::{Keeper, Started};
+use super::observe::Observer;
+use super::writes::Writes;
+use super::{Listing, Parts, SPACES};
 use crate::clock::{Now, UnixMillis};
-use crate::crdt::{MemberId, MemberList, Options, Refusal, Replica, Start, Written};
-use crate::entry::Ttl;
-use crate::gossip::{Node, Peer, Space};
-use crate::kv::QualifiedKey;
+use crate::crdt::{MemberId, MemberList, Replica, Start};
+use crate::gossip::{Node, Space};
+use crate::node::driver;
+use crate::node::links::Links;
 use crate::node::options::NodeOptions;
-use crate::value::Encoded;
 
-/// What the task is given.
-pub(in crate::node) enum Input {
-    /// A write of this process or of a client.
-    Write {
-        space: Space,
-        key: QualifiedKey,
-        action: Action,
-        answer: oneshot::Sender<Result<Written, Refusal>>,
-    },
-    /// Asks for the figures.
-    Figures(oneshot::Sender<CrdtFigures>),
-    /// Ends the task.
-    Stop,
-}
-
-/// What a write does.
-pub(in crate::node) enum Action {
-    Put(Encoded, Option<Ttl>),
-    Delete,
-}
-
-/// With what the task starts.
-pub(in crate::node) struct Beginning {
-    pub me: MemberId,
-    /// The number of the start.
-    pub start: u64,
-    pub address: String,
-    pub seed: u64,
-}
-
-pub(super) async fn run(
+/// The task: what it owns.
+pub(super) struct Task {
     options: NodeOptions,
-    beginning: Beginning,
-    mut inputs: mpsc::Receiver<Input>,
-    published: watch::Sender<Published>,
-) {
-    let Beginning { me, start, address, seed } = beginning;
-    let peer = Peer::new(me, start, &address, Bytes::new());
-    let mut task =
-        Task { node: Node::new(peer, seed), options, published, reserved: UnixMillis(0) };
-    let list = MemberList { epoch: 0, members: BTreeSet::from([me]) };
-    task.start(me, start, list);
-    let mut batch = Vec::with_capacity(INPUTS_MAX);
-    loop {
-        let now_ms = task.now().monotonic_ms;
-        let pause = Duration::from_millis(task.node.due_ms().saturating_sub(now_ms));
-        tokio::select! {
-            biased;
-            count = inputs.recv_many(&mut batch, INPUTS_MAX) => {
-                let is_stop = count == 0 || batch.iter().any(|input| matches!(input, Input::Stop));
-                task.step(batch.drain(..));
-                if is_stop {
-                    task.published.send_modify(|it| it.stopped = Some("it was closed".to_owned()));
-                    return;
-                }
-            }
-            () = sleep(pause) => {
-                let now = task.now();
-                task.node.tick(now);
-                task.drain();
-                task.publish();
-            }
-        }
-    }
-}
-
-struct Task {
-    options: NodeOptions,
+    me: MemberId,
+    number: u64,
     node: Node,
+    links: Links,
+    /// None of a node without a disk for replicas: then it has none.
+    keeper: Option<Keeper>,
+    /// The list with which the replicas run.
+    list: Option<MemberList>,
+    /// The durable replica, while it is being saved for the first time.
+    beginning: Option<Replica>,
+    writes: Writes,
+    /// When there was a write last, on the monotonic clock.
+    wrote_ms: Option<u64>,
+    observer: Observer,
+    calls: mpsc::Receiver<Input>,
+    messages: Outlet,
+    listing: watch::Receiver<Listing>,
+    seen: watch::Sender<Vec<String>>,
     published: watch::Sender<Published>,
-    reserved: UnixMillis,
+    raft: mpsc::WeakSender<driver::Input>,
 }
 
 impl Task {
-    fn now(&self) -> Now {
-        let monotonic_ms = self.options.monotonic.now().0;
-        Now { monotonic_ms, wall: self.options.clock.now() }
-    }
-
-    fn start(&mut self, member: MemberId, number: u64, list: MemberList) {
-        let now = self.now();
-        for space in [Space::Volatile, Space::Durable] {
-            let start = Start {
-                member,
-                number,
-                members: list.clone(),
-                reserved: self.reserved,
-                is_durable: space == Space::Durable,
-                options: Options::default(),
-            };
-            self.node.start(space, Replica::begin(start, None, Default::default()), now);
+    pub fn new(parts: Parts, node: Node, keeper: Option<Keeper>) -> Self {
+        let Parts { options, me, number, links, calls, messages, listing, seen, published, raft } =
+            parts;
+        Self {
+            observer: Observer::new(options.name.clone()),
+            options,
+            me,
+            number,
+            node,
+            links,
+            keeper,
+            list: None,
+            beginning: None,
+            writes: Writes::default(),
+            wrote_ms: None,
+            calls,
+            messages,
+            listing,
+            seen,
+            published,
+            raft,
         }
-        self.publish();
     }
 
-    fn step(&mut self, inputs: impl Iterator<Item = Input>) {
-        let now = self.now();
-        self.reserve(now);
-        let mut answers = Vec::new();
-        for input in inputs {
-            match input {
-                Input::Write { space, key, action, answer } => {
-                    let written = match action {
-                        Action::Put(value, ttl) => self.node.put(space, &key, value, ttl, now),
-                        Action::Delete => self.node.delete(space, &key, now),
-                    };
-                    answers.push((answer, written));
+    /// Runs until it is told to stop, the Raft engine has stopped, or the disk fails.
+    pub async fn run(mut self) {
+        let why = match self.work().await {
+            Ok(()) => "it was closed".to_owned(),
+            Err(why) => {
+                if let Some(raft) = self.raft.upgrade() {
+                    // It may have stopped already.
+                    _ = raft.send(driver::Input::Failed(why.clone())).await;
                 }
-                Input::Figures(answer) => {
-                    _ = answer.send(self.figures(now));
+                why
+            }
+        };
+        self.published.send_modify(|published| published.stopped = Some(why));
+        if let Some(Keeper { disk, .. }) = self.keeper {
+            drop(disk.work);
+            // A panic there was reported as a failure of the disk.
+            _ = disk.task.await;
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), String> {
+        self.relist();
+        self.start_if_listed();
+        loop {
+            self.turn();
+            let now_ms = self.now().monotonic_ms;
+            let pause = Duration::from_millis(self.node.due_ms().saturating_sub(now_ms));
+            let (mut call, mut message) = (None, None);
+            tokio::select! {
+                biased;
+                done = done(&mut self.keeper) => self.disk_done(done)?,
+                changed = self.listing.changed() => {
+                    if changed.is_err() {
+                        return self.finish().await;
+                    }
+                    self.relist();
                 }
-                Input::Stop => {}
+                it = self.messages.receive() => message = Some(it),
+                it = self.calls.recv(), if !self.writes.are_held() => call = Some(it),
+                () = sleep(pause) => {}
+            }
+            let now = self.now();
+            let is_over = self.take_calls(call, now);
+            self.take_messages(message, now);
+            // One for a pause of the process, however long it was.
+            if self.node.due_ms() <= now.monotonic_ms {
+                self.node.tick(now);
+                self.observer.look(&self.node, self.writes.clock_refusals, now);
+                self.tell_seen();
+            }
+            if is_over {
+                return self.finish().await;
             }
         }
-        self.drain();
-        self.publish();
-        for (answer, written) in answers {
-            _ = answer.send(written);
+    }
+
+    /// Takes calls that have come together, unless writes wait already. Gives whether it is to end.
+    fn take_calls(&mut self, first: Option<Option<Input>>, now: Now) -> bool {
+        let mut is_over = matches!(first, Some(None));
+        let mut next = first.flatten();
+        for _ in 0..CALLS_MAX {
+            let Some(input) = next.take() else { break };
+            match input {
+                Input::Write(write) => {
+                    self.wrote_ms = Some(now.monotonic_ms);
+                    self.writes.make(write, &mut self.node, now);
+                }
+                Input::Figures(answer) => {
+                    _ = answer.send(Box::new(self.figures(now)));
+                }
+                Input::Stop => is_over = true,
+            }
+            if !self.writes.are_held() {
+                next = self.calls.try_recv().ok();
+            }
+        }
+        is_over
+    }
+
+    fn take_messages(&mut self, first: Option<Bytes>, now: Now) {
+        let mut next = first;
+        for _ in 0..MESSAGES_MAX {
+            let Some(message) = next.take() else { return };
+            // One that can't be read is counted there.
+            _ = self.node.handle(message, now);
+            next = self.messages.try_receive();
         }
     }
 
-    fn reserve(&mut self, now: Now) {
-        if let Some(until) = self.node.wanted_reservation(now) {
-            self.reserved = until;
-            self.node.reserve(until);
+    /// What comes of a step: everything goes where it belongs.
+    fn turn(&mut self) {
+        self.reserve();
+        self.drain();
+        let spaces = SPACES.into_iter();
+        let replicas =
+            spaces.filter_map(|space| Some((space, self.node.replica(space)?.clone()))).collect();
+        self.published.send_replace(Published { replicas, stopped: None });
+        self.writes.answer();
+    }
+
+    /// Asks for a later bound of the clock while there are writes: a node that has none needs no sync.
+    fn reserve(&mut self) {
+        let now = self.now();
+        let Some(keeper) = &mut self.keeper else { return };
+        let are_held = self.writes.are_held();
+        let is_recent = |wrote_ms| now.monotonic_ms.saturating_sub(wrote_ms) < WRITING_MS;
+        if keeper.is_reserving() || !are_held && !self.wrote_ms.is_some_and(is_recent) {
+            return;
+        }
+        match self.node.wanted_reservation(now) {
+            Some(until) => keeper.keep_reservation(until),
+            // The clock has moved: now they are made, or refused.
+            None => self.writes.retry(&mut self.node, now),
         }
     }
 
     fn drain(&mut self) {
-        while let Some((number, _)) = self.node.poll_record() {
-            let now = self.now();
-            self.node.handle_durable(number, now);
+        if let Some(keeper) = &mut self.keeper {
+            while keeper.takes_record()
+                && let Some((number, bytes)) = self.node.poll_record()
+            {
+                keeper.keep_record(number, bytes);
+            }
+            if let Some(replica) = self.node.replica(Space::Durable) {
+                keeper.save_when_due(replica);
+            }
         }
-        while self.node.poll_transmit().is_some() {}
+        let listing = self.listing.borrow();
+        while let Some(transmit) = self.node.poll_transmit() {
+            let logged = || listing.addresses.get(&transmit.to).cloned();
+            if let Some(address) = transmit.address.or_else(logged) {
+                self.links.gossip(&address, transmit.bytes);
+            }
+        }
     }
 
-    fn publish(&self) {
-        let spaces = [Space::Volatile, Space::Durable].into_iter();
-        let replicas =
-            spaces.filter_map(|space| Some((space, self.node.replica(space)?.clone()))).collect();
-        self.published.send_replace(Published { replicas, stopped: None });
+    fn disk_done(&mut self, done: Option<Done>) -> Result<(), String> {
+        let now = self.now();
+        let keeper = self.keeper.as_mut().expect("a disk that has done something");
+        match done.unwrap_or_else(|| Done::Failed("the disk's task has ended".to_owned())) {
+            Done::Ledger(ledger) => {
+                keeper.ledger = ledger;
+                self.node.reserve(keeper.ledger.reserved);
+                self.start_if_listed();
+                self.writes.retry(&mut self.node, now);
+            }
+            Done::Begun { bytes } => {
+                keeper.note_begun(bytes);
+                let mut replica = self.beginning.take().expect("it was begun");
+                replica.reserve(keeper.ledger.reserved);
+                self.node.start(Space::Durable, replica, now);
+                self.set_list(now);
+            }
+            Done::Recorded(index) => {
+                let number = keeper.note_recorded(index);
+                self.node.handle_durable(number, now);
+                self.writes.note_durable(number);
+            }
+            Done::Snapshot { bytes } => keeper.note_snapshot(bytes),
+            Done::Failed(why) => {
+                self.observer.note_failure(&why);
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// The Raft engine has told who the members are, and where.
+    fn relist(&mut self) {
+        let listing = self.listing.borrow_and_update().clone();
+        self.links.set_cluster_if_other(listing.cluster);
+        let network = self.options.network.as_ref();
+        let join =
+            network.iter().flat_map(|network| network.join.iter().map(|it| it.as_str().into()));
+        self.node.set_doors(join.chain(listing.addresses.values().map(Arc::clone)));
+        let Some(keeper) = &mut self.keeper else { return };
+        if listing.list.members.contains(&self.me) || keeper.was_listed() {
+            keeper.keep_list(&listing.list);
+        }
+    }
+
+    /// Starts the replicas with a list that is durable, or moves them on to it.
+    fn start_if_listed(&mut self) {
+        let now = self.now();
+        let Some(keeper) = &mut self.keeper else { return };
+        let list = keeper.ledger.list.clone();
+        if list.epoch == 0 || self.list.as_ref() == Some(&list) {
+            return;
+        }
+        if self.list.replace(list.clone()).is_some() {
+            return self.set_list(now);
+        }
+        let start = |space| Start {
+            member: self.me,
+            number: self.number,
+            members: list.clone(),
+            reserved: keeper.ledger.reserved,
+            is_durable: space == Space::Durable,
+            options: self.options.crdt,
+        };
+        let (volatile, durable) = (start(Space::Volatile), start(Space::Durable));
+        let none = crate::crdt::Incarnation(0);
+        self.node.start(Space::Volatile, Replica::begin(volatile, None, none), now);
+        match keeper.start(durable) {
+            Started::Resumed(replica) => self.node.start(Space::Durable, replica, now),
+            Started::Begins(replica) => self.beginning = Some(replica),
+        }
+        self.set_list(now);
+    }
+
+    fn set_list(&mut self, now: Now) {
+        if let Some(list) = &self.list {
+            self.node.set_list(list, now);
+        }
+    }
+
+    /// Where those are that gossip sees: a node that founds a cluster asks there too.
+    fn tell_seen(&self) {
+        let up = self.node.sights().filter(|sight| sight.is_up);
+        let addresses: Vec<_> = up.map(|sight| sight.peer.address.to_string()).collect();
+        self.seen.send_if_modified(|seen| {
+            let is_other = *seen != addresses;
+            *seen = addresses;
+            is_other
+        });
     }
 
     fn figures(&self, now: Now) -> CrdtFigures {
         let of = |replica: &Replica| SpaceFigures {
             status: replica.status(),
             digest: replica.map().trie().root(),
+            coverage_runs: replica.coverage().runs().count(),
         };
-        let spaces = [Space::Volatile, Space::Durable].into_iter();
+        let spaces = SPACES.into_iter();
         CrdtFigures {
             spaces: spaces
                 .filter_map(|space| Some((space, of(self.node.replica(space)?))))
                 .collect(),
             sights: self.node.sights().cloned().collect(),
             monotonic_ms: now.monotonic_ms,
-            reserved: self.reserved,
+            reserved: self.keeper.as_ref().map_or(UnixMillis(0), |keeper| keeper.ledger.reserved),
+            clock_refusals: self.writes.clock_refusals,
             malformed: self.node.malformed(),
+            lost: self.messages.lost.load(Ordering::Relaxed),
         }
+    }
+
+    /// Lets what was written become durable.
+    async fn finish(&mut self) -> Result<(), String> {
+        self.turn();
+        while self.writes.are_waiting() {
+            let done = done(&mut self.keeper).await;
+            self.disk_done(done)?;
+            self.turn();
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        let monotonic_ms = self.options.monotonic.now().0;
+        Now { monotonic_ms, wall: self.options.clock.now() }
     }
 }
 
-/// How many inputs are one step.
-const INPUTS_MAX: usize = 1_024;
+/// Waits for the disk; for ever if there is none.
+async fn done(keeper: &mut Option<Keeper>) -> Option<Done> {
+    match keeper {
+        Some(keeper) => keeper.disk.done.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How many calls, and how many messages, are one step.
+const CALLS_MAX: usize = 1_024;
+const MESSAGES_MAX: usize = 64;
+/// For how long after a write the bound of the clock is kept ahead, in milliseconds.
+const WRITING_MS: u64 = 1_000;
