@@ -140,6 +140,13 @@ impl HybridClock {
         self.reserved = self.reserved.max(until);
     }
 
+    /// A wall time at or above which no time was given, in this start or before: of a clock that gives no
+    /// more, the next start needs to be told no later one.
+    #[must_use]
+    pub fn given_below(&self) -> UnixMillis {
+        self.floor.max(self.latest.wall.after(1))
+    }
+
     /// The latest time that was given or observed since the start.
     #[must_use]
     pub const fn latest(&self) -> HybridTime {

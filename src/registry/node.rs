@@ -50,7 +50,7 @@ impl OpenNode {
         }
         refuse_eviction(options)?;
         let system = options.raft.data_dir.join("_sys");
-        let folder = system.join("raft");
+        let (folder, replicas) = (system.join("raft"), system.join("kvcrdt"));
         #[cfg(feature = "http")]
         let listener = match options.http.socket_addr() {
             Some(address) => Some((HttpListener::bind(address).await?, folder.clone())),
@@ -59,13 +59,10 @@ impl OpenNode {
         #[cfg(not(feature = "http"))]
         refuse_http(options)?;
         let options = node_options(options)?;
-        let disks = tokio::task::spawn_blocking(move || {
-            Ok(Disks {
-                raft: FsDisk::open(&folder)?,
-                crdt: Some(FsDisk::open(&system.join("kvcrdt"))?),
-            })
+        let opening = tokio::task::spawn_blocking(move || {
+            Ok(Disks { raft: FsDisk::open(&folder)?, crdt: Some(FsDisk::open(&replicas)?) })
         });
-        let disks = disks.await.expect("opening a folder does not panic");
+        let disks = opening.await.expect("opening a folder does not panic");
         let disks = disks.map_err(|error| storage_error(&StorageError::Disk(error)))?;
         let node = ClusterNode::open_on(disks, options, Drawn::from_system()).await?;
         let session = Arc::new(Session::new(Access::Node(node.handle().clone())));
