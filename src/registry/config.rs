@@ -237,6 +237,8 @@ mod tests {
     fn the_builtin_configuration_is_right() {
         let config = Config::builtin("folder");
         assert!(config.entry("app:cache").is_some_and(|entry| entry.kind().is_store()));
-        assert_eq!(config.entry("app:records").is_some(), cfg!(feature = "sql"));
+        for id in ["app:records", "app:deployments", "app:sessions"] {
+            assert_eq!(config.entry(id).is_some(), cfg!(feature = "sql"));
+        }
     }
 }

@@ -483,7 +483,7 @@ impl Actor {
         for id in ids {
             let pending = &self.pending[&id];
             let is_lost = pending.sent > 0 && pending.ask.is_sent_once();
-            if is_lost && !mutant!("a write to a replica is sent again") {
+            if is_lost {
                 self.fail(id, FailureReason::NoNode(LOST.to_owned()));
                 continue;
             }
