@@ -8,12 +8,12 @@ mod runs;
 #[path = "support/lent.rs"]
 mod lent;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lent::Lent;
 use plimsoll::storage::{
-    Batch, HardState, MemDisk, Recovered, SnapshotMeta, Storage, StorageError, StoredEntry,
+    Batch, Disk, HardState, MemDisk, Recovered, SnapshotMeta, Storage, StorageError, StoredEntry,
 };
 
 const META: SnapshotMeta = SnapshotMeta { index: 4, term: 1 };

@@ -298,7 +298,7 @@ impl Replica {
         key: &QualifiedKey,
         wall: UnixMillis,
     ) -> Result<Option<&Arc<Entry>>, Refusal> {
-        self.shows()?;
+        self.serves()?;
         Ok(self.spoken().map.get(key, self.latest(wall)))
     }
 
@@ -311,11 +311,12 @@ impl Replica {
         start: Bound<KeyRef<'_>>,
         wall: UnixMillis,
     ) -> Result<impl Iterator<Item = (&QualifiedKey, &Arc<Entry>)>, Refusal> {
-        self.shows()?;
+        self.serves()?;
         Ok(self.spoken().map.range(start, self.latest(wall)))
     }
 
-    /// Whether reads are answered. What has joined must be durable first, as all that is shown.
+    /// Whether there is something to read: it serves, and of a durable replica that it has joined is
+    /// durable, without which it shows nothing yet.
     ///
     /// # Errors
     /// Why not.

@@ -387,6 +387,7 @@ impl Running {
         NodeStatus {
             name: self.driver.options.name.clone(),
             phase: Phase::Member(Box::new(status)),
+            crdt: None,
         }
     }
 

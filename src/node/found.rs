@@ -67,7 +67,8 @@ impl Driver {
                     Some(Input::Heard(id, address)) => self.links.heard(id, address, None),
                     Some(Input::Status(answer)) => {
                         let phase = Phase::Founding(founding.status(self.now()));
-                        let status = NodeStatus { name: self.options.name.clone(), phase };
+                        let name = self.options.name.clone();
+                        let status = NodeStatus { name, phase, crdt: None };
                         let _ = answer.send(Figures::of(status));
                     }
                     Some(input @ Input::Request { .. }) => early.push(input),

@@ -18,7 +18,7 @@ use crate::raft::{
     Answer, Failure, FailureReason, FoundingStatus, Member, RaftId, Request, Status,
 };
 
-use super::crdt::CrdtHandle;
+use super::crdt::{CrdtFigures, CrdtHandle};
 use super::driver::Input;
 use super::metrics::Metrics;
 
@@ -67,6 +67,8 @@ pub struct NodeStatus {
     pub name: String,
     /// How far it has come.
     pub phase: Phase,
+    /// Its replicas, and whom gossip sees; none while nobody tells.
+    pub crdt: Option<Box<CrdtFigures>>,
 }
 
 /// The phases of a node.
@@ -176,7 +178,9 @@ impl NodeHandle {
     pub async fn figures(&self) -> Option<Figures> {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(Input::Status(answer)).await.ok()?;
-        answered.await.ok()
+        let mut figures = answered.await.ok()?;
+        figures.status.crdt = self.crdt.figures().await.map(Box::new);
+        Some(figures)
     }
 
     /// What the node has counted and measured since it started.

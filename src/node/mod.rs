@@ -72,7 +72,7 @@ pub use client::{
     Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch, LatestPlace, Place,
 };
 use crdt::{Beginning, Listing};
-pub use crdt::{CrdtFigures, CrdtHandle, SpaceFigures};
+pub use crdt::{CrdtFigures, CrdtHandle, SightFigures, SpaceFigures};
 use driver::{Driver, Input};
 pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Phase, Published};
 use links::Links;

@@ -9,13 +9,14 @@ use tokio::time::{Instant, timeout};
 
 use super::super::left;
 
+use super::figures::CrdtFigures;
 use super::inlet::Inlet;
 use super::writes::{Action, Write};
 use crate::clock::{Clock, UnixMillis};
-use crate::crdt::{Refusal, Replica, Status, Written};
+use crate::crdt::{Refusal, Replica, Written};
 use crate::entry::Ttl;
 use crate::error::{Error, Outcome, Result};
-use crate::gossip::{Sight, Space};
+use crate::gossip::Space;
 use crate::hlc::ClockRefusal;
 use crate::kv::QualifiedKey;
 use crate::value::Encoded;
@@ -48,36 +49,6 @@ pub(in crate::node) struct Published {
     pub replicas: BTreeMap<Space, Replica>,
     /// Why there is nothing any more, if so.
     pub stopped: Option<String>,
-}
-
-/// What there is to tell of the replicas of a node, and of whom gossip sees.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrdtFigures {
-    /// The replicas that have started.
-    pub spaces: BTreeMap<Space, SpaceFigures>,
-    /// The other nodes that were seen since the start.
-    pub sights: Vec<Sight>,
-    /// The node's monotonic clock, with which [`Sight::since_ms`] is compared.
-    pub monotonic_ms: u64,
-    /// The wall time below which this node may stamp writes.
-    pub reserved: UnixMillis,
-    /// Writes that were refused because clocks are too far apart.
-    pub clock_refusals: u64,
-    /// Messages of gossip that could not be read.
-    pub malformed: u64,
-    /// Messages of gossip that were dropped because too much waited.
-    pub lost: u64,
-}
-
-/// What there is to tell of one replica.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpaceFigures {
-    /// The replica.
-    pub status: Status,
-    /// The digest of its map: equal wherever the same is held.
-    pub digest: u128,
-    /// Into how many runs of each author's writes what it covers falls: few where nothing is missing.
-    pub coverage_runs: usize,
 }
 
 impl CrdtHandle {

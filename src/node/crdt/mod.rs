@@ -8,7 +8,8 @@
 //! - `keeper` accounts for what is durable, `ledger` is what is so beside the durable replica, `disk`
 //!   writes it: several records, one sync;
 //! - `inlet` is how messages come in, without a connection ever waiting;
-//! - `handle` is what the rest of the program has of it, `observe` what is logged.
+//! - `handle` is what the rest of the program has of it, `figures` what it is told of it, `observe`
+//!   what is logged.
 //!
 //! # How it keeps the engines' contracts ([`crate::gossip`], [`crate::crdt`])
 //! 1. The number of a start is that of the Raft engine's identity, which is durable before.
@@ -27,6 +28,7 @@
 //! No decisions about members, merging or spreading: those are the engines'.
 
 mod disk;
+mod figures;
 mod handle;
 mod inlet;
 mod keeper;
@@ -43,8 +45,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use disk::DiskTask;
+pub use figures::{CrdtFigures, SightFigures, SpaceFigures};
+pub use handle::CrdtHandle;
 use handle::Input;
-pub use handle::{CrdtFigures, CrdtHandle, SpaceFigures};
 pub(super) use handle::{Published, unready};
 use inlet::inlet;
 use keeper::Keeper;

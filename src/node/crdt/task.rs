@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, sleep};
 
 use super::disk::Done;
-use super::handle::{CrdtFigures, Input, Published, SpaceFigures};
+use super::figures::{CrdtFigures, SightFigures, SpaceFigures};
+use super::handle::{Input, Published};
 use super::inlet::Outlet;
 use super::keeper::{Keeper, Started};
 use super::observe::Observer;
@@ -138,6 +139,9 @@ impl Task {
         let mut is_over = matches!(first, Some(None));
         let mut next = first.flatten();
         for _ in 0..CALLS_MAX {
+            if next.is_none() && !self.writes.are_held() {
+                next = self.calls.try_recv().ok();
+            }
             let Some(input) = next.take() else { break };
             match input {
                 Input::Write(write) => {
@@ -149,9 +153,6 @@ impl Task {
                 }
                 Input::Stop => is_over = true,
             }
-            if !self.writes.are_held() {
-                next = self.calls.try_recv().ok();
-            }
         }
         is_over
     }
@@ -159,10 +160,9 @@ impl Task {
     fn take_messages(&mut self, first: Option<Bytes>, now: Now) {
         let mut next = first;
         for _ in 0..MESSAGES_MAX {
-            let Some(message) = next.take() else { return };
+            let Some(message) = next.take().or_else(|| self.messages.try_receive()) else { return };
             // One that can't be read is counted there.
             _ = self.node.handle(message, now);
-            next = self.messages.try_receive();
         }
     }
 
@@ -305,18 +305,13 @@ impl Task {
     }
 
     fn figures(&self, now: Now) -> CrdtFigures {
-        let of = |replica: &Replica| SpaceFigures {
-            status: replica.status(),
-            digest: replica.map().trie().root(),
-            coverage_runs: replica.coverage().runs().count(),
-        };
         let spaces = SPACES.into_iter();
+        let sight = |sight| SightFigures::of(sight, now.monotonic_ms);
         CrdtFigures {
             spaces: spaces
-                .filter_map(|space| Some((space, of(self.node.replica(space)?))))
+                .filter_map(|space| Some((space, SpaceFigures::of(self.node.replica(space)?))))
                 .collect(),
-            sights: self.node.sights().cloned().collect(),
-            monotonic_ms: now.monotonic_ms,
+            sights: self.node.sights().map(sight).collect(),
             reserved: self.keeper.as_ref().map_or(UnixMillis(0), |keeper| keeper.ledger.reserved),
             clock_refusals: self.writes.clock_refusals,
             malformed: self.node.malformed(),

@@ -11,17 +11,20 @@
 //!                  members, digest: text, revision, entries, wall clock (ms), log time (ms)
 //! member: id: fixed, name, address                                 ids and members in order
 //! ```
+//!
+//! After the phase: 0, or 1 and what stands in `src/node/crdt/figures.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decoded, read_flag, read_text};
 use crate::codec::{Reader, Writer};
+use crate::node::crdt::CrdtFigures;
 use crate::node::handle::{MemberStatus, NodeStatus, Phase};
 use crate::raft::{
     ClusterId, FoundingStatus, Member, RaftId, Role, Status, read_member, write_member,
 };
 
-pub(super) fn write(writer: &mut Writer, NodeStatus { name, phase }: &NodeStatus) {
+pub(super) fn write(writer: &mut Writer, NodeStatus { name, phase, crdt }: &NodeStatus) {
     writer.bytes(name.as_bytes());
     match phase {
         Phase::Founding(FoundingStatus::Waiting { seen }) => {
@@ -43,6 +46,10 @@ pub(super) fn write(writer: &mut Writer, NodeStatus { name, phase }: &NodeStatus
             write_status(writer, member);
         }
     }
+    writer.byte(u8::from(crdt.is_some()));
+    if let Some(crdt) = crdt {
+        crdt.write(writer);
+    }
 }
 
 pub(super) fn read(reader: &mut Reader) -> Decoded<NodeStatus> {
@@ -58,7 +65,9 @@ pub(super) fn read(reader: &mut Reader) -> Decoded<NodeStatus> {
         PHASE_MEMBER => Phase::Member(Box::new(read_status(reader)?)),
         _ => return Err(reader.error("a phase")),
     };
-    Ok(NodeStatus { name, phase })
+    let has_figures = read_flag(reader)?;
+    let crdt = has_figures.then(|| CrdtFigures::read(reader).map(Box::new)).transpose()?;
+    Ok(NodeStatus { name, phase, crdt })
 }
 
 fn write_status(writer: &mut Writer, status: &MemberStatus) {
