@@ -208,8 +208,8 @@ fn rights_on_mine() -> Rights {
 /// connection ends.
 struct FalseNode {
     address: String,
-    /// What was asked, after the id and the time, and on which connection.
-    asked: Arc<Mutex<Vec<(usize, Vec<u8>)>>>,
+    /// What was asked, after the id and the time.
+    asked: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl FalseNode {
@@ -233,7 +233,7 @@ impl FalseNode {
                     }
                     let time = frame[2..].iter().take_while(|byte| **byte >= 0x80).count() + 1;
                     let (id, ask) = (frame[1], &frame[2 + time..]);
-                    noted.lock().unwrap().push((number, ask.to_vec()));
+                    noted.lock().unwrap().push(ask.to_vec());
                     let answers = answer(number, id, ask);
                     if answers.is_empty() {
                         break;

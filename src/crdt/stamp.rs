@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::entry::Version;
+use crate::entry::{StampVersion, Version};
 use crate::hlc::HybridTime;
 
 /// A member of the cluster.
@@ -89,7 +89,7 @@ impl Stamp {
 /// As users see it.
 impl From<Stamp> for Version {
     fn from(Stamp { time, author: Author { member, incarnation } }: Stamp) -> Self {
-        Self::Stamped { time, member: member.0, incarnation: incarnation.0 }
+        Self::Stamped(StampVersion::new(time, member.0, incarnation.0))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use plimsoll::entry::{Condition, Version};
+use plimsoll::entry::{Condition, StampVersion, Version};
 use plimsoll::error::ErrorKind;
 use plimsoll::hlc::HybridTime;
 use plimsoll::store::WatchQuery;
@@ -124,8 +124,7 @@ async fn a_version_of_another_kind_of_store_is_invalid() {
     where_conditional(async |store| {
         store.write("k", 1).await;
         let time = HybridTime { wall: store.now(), logical: 0 };
-        for foreign in [Version::Unversioned, Version::Stamped { time, member: 1, incarnation: 1 }]
-        {
+        for foreign in [Version::Unversioned, Version::Stamped(StampVersion::new(time, 1, 1))] {
             let condition = Condition::Version(foreign);
             assert_refused(store.write_if("k", condition).await, ErrorKind::Invalid);
             assert_refused(store.delete("k", Some(foreign)).await, ErrorKind::Invalid);

@@ -40,8 +40,8 @@ async fn an_entry_shows_its_key_value_version_and_deadline() {
             Version::Numbered { epoch, revision } => {
                 store.info.conditional_put && (epoch, revision) == (store.fixture.epoch(), 1)
             }
-            Version::Stamped { time, .. } => {
-                store.info.backend == Backend::KvCrdt && time.wall == store.now()
+            Version::Stamped(stamp) => {
+                store.info.backend == Backend::KvCrdt && stamp.time().wall == store.now()
             }
             Version::Unversioned => !store.info.versioned,
         };

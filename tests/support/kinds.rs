@@ -1,6 +1,7 @@
 //! Every kind of store, each with what a test needs: a clock set by hand, a way to open it, to
 //! acquire handles, and to open it again.
 
+#[allow(clippy::duplicate_mod, reason = "the fuzz targets use stores and namespaces")]
 #[cfg(feature = "node")]
 #[path = "crdt_kind.rs"]
 mod crdt_kind;

@@ -4,6 +4,7 @@
 //! including test has `mod host` too.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses what it needs")]
 
+#[allow(clippy::duplicate_mod, reason = "the fuzz targets use stores and namespaces")]
 #[path = "crdt_kind.rs"]
 mod crdt_kind;
 

@@ -429,12 +429,8 @@ impl Tell {
     fn write(&self, writer: &mut Writer) {
         match self {
             Self::Applied { applied, was_repeated } => {
-                let Applied { index, log_time, reply } = applied;
                 writer.byte(TELL_APPLIED);
-                writer.byte(u8::from(*was_repeated));
-                writer.unsigned(*index);
-                writer.unsigned(log_time.0);
-                encode_reply(writer, reply);
+                write_applied(writer, applied, *was_repeated);
             }
             Self::Record(found) => {
                 writer.byte(TELL_RECORD);
@@ -484,17 +480,8 @@ impl Tell {
                 writer.byte(TELL_FAILED);
                 write_failure(writer, failure);
             }
-            Self::Shown(shown) => {
-                writer.byte(TELL_SHOWN);
-                replica::write_shown(shown.as_ref(), writer);
-            }
-            Self::ShownPage(page) => {
-                writer.byte(TELL_SHOWN_PAGE);
-                replica::write_shown_page(page, writer);
-            }
-            Self::Stamped(stamped) => {
-                writer.byte(TELL_STAMPED);
-                stamped.write(writer);
+            Self::Shown(_) | Self::ShownPage(_) | Self::Stamped(_) => {
+                self.write_of_replica(writer);
             }
             Self::Error(error) => {
                 writer.byte(TELL_ERROR);
@@ -616,6 +603,14 @@ pub(super) fn refusal(command: &Command) -> Option<Failure> {
         ));
     }
     None
+}
+
+fn write_applied(writer: &mut Writer, applied: &Applied, was_repeated: bool) {
+    let Applied { index, log_time, reply } = applied;
+    writer.byte(u8::from(was_repeated));
+    writer.unsigned(*index);
+    writer.unsigned(log_time.0);
+    encode_reply(writer, reply);
 }
 
 fn write_page(writer: &mut Writer, MachinePage { items, has_more }: &MachinePage) {

@@ -12,7 +12,7 @@
 //!
 //! A stamp is wall time (ms), logical time, member: fixed, incarnation.
 
-use super::{Decoded, Look, SMALL, read_flag};
+use super::{Decoded, Look, SMALL, TELL_SHOWN, TELL_SHOWN_PAGE, TELL_STAMPED, Tell, read_flag};
 use crate::clock::UnixMillis;
 use crate::codec::{Reader, Writer};
 use crate::crdt::{Shown, Stamp};
@@ -110,7 +110,7 @@ impl ReplicaAsk {
 }
 
 impl Stamped {
-    pub(super) fn write(&self, writer: &mut Writer) {
+    fn write(&self, writer: &mut Writer) {
         self.stamp.encode(writer);
         writer.optional(self.deadline.map(|deadline| deadline.0));
         writer.byte(u8::from(self.was_shown));
@@ -123,10 +123,27 @@ impl Stamped {
     }
 }
 
-pub(super) fn write_shown(shown: Option<&Shown>, writer: &mut Writer) {
-    writer.byte(u8::from(shown.is_some()));
-    if let Some(shown) = shown {
-        shown.encode(writer);
+impl Tell {
+    /// Writes what only a replica tells.
+    pub(super) fn write_of_replica(&self, writer: &mut Writer) {
+        match self {
+            Self::Shown(shown) => {
+                writer.byte(TELL_SHOWN);
+                writer.byte(u8::from(shown.is_some()));
+                if let Some(shown) = shown {
+                    shown.encode(writer);
+                }
+            }
+            Self::ShownPage(page) => {
+                writer.byte(TELL_SHOWN_PAGE);
+                write_shown_page(page, writer);
+            }
+            Self::Stamped(stamped) => {
+                writer.byte(TELL_STAMPED);
+                stamped.write(writer);
+            }
+            other => unreachable!("no replica tells {other:?}"),
+        }
     }
 }
 
@@ -137,7 +154,7 @@ pub(super) fn read_shown(reader: &mut Reader) -> Decoded<Option<Shown>> {
     })
 }
 
-pub(super) fn write_shown_page(page: &KeyPage<Shown>, writer: &mut Writer) {
+fn write_shown_page(page: &KeyPage<Shown>, writer: &mut Writer) {
     writer.byte(u8::from(page.has_more));
     writer.count(page.items.len());
     for (key, shown) in &page.items {
