@@ -261,6 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_given_back_lies_above_all_that_was_given_here_or_before() {
+        // The start before may have given all that it had reserved, and this one gives nothing.
+        let mut clock = clock(10_000);
+        assert_eq!(clock.given_below(), UnixMillis(10_000));
+        clock.reserve(UnixMillis(20_000));
+        let given = clock.now(UnixMillis(12_000), None).expect("it is reserved");
+        assert_eq!((given.wall, clock.given_below()), (UnixMillis(12_000), UnixMillis(12_001)));
+        let mut next = HybridClock::new(5_000, clock.given_below());
+        next.reserve(UnixMillis(20_000));
+        assert!(next.now(UnixMillis(11_000), None).expect("it is reserved") > given);
+    }
+
+    #[test]
     fn a_wrong_clock_reserves_nothing() {
         let mut clock = clock(0);
         let now = UnixMillis(10_000);
