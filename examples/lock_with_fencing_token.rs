@@ -14,7 +14,7 @@ async fn lock(locks: &StoreHandle, holder: &str, ttl: Option<Ttl>) -> Result<u64
     let options = PutOptions { ttl, condition: Condition::Absent };
     match locks.put("lock:printer", holder, options).await?.version {
         Version::Numbered { revision, .. } => Ok(revision),
-        Version::Unversioned => unreachable!("it has versions, or refuses conditions"),
+        _ => unreachable!("a store that takes conditions numbers its versions"),
     }
 }
 

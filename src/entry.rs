@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::clock::{UnixMillis, milliseconds_of};
 use crate::error::{Error, Result};
+use crate::hlc::HybridTime;
 use crate::limits::{KEY_BYTES_MAX, PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, TTL_MS_MAX};
 use crate::value::Value;
 
@@ -78,8 +79,11 @@ impl fmt::Debug for Key {
 
 /// The name of one write: opaque to users, equal only for the same write.
 ///
-/// As text it is `0` on stores without versions, else `<epoch>-<revision>`: sixteen hexadecimal
-/// digits and a decimal number.
+/// As text it is one of
+/// - `0`, on stores without versions;
+/// - `<epoch>-<revision>`: sixteen hexadecimal digits and a decimal number;
+/// - `<wall ms>-<logical>-<member>-<incarnation>`: 12, 8, 16 and 10 hexadecimal digits, which stand in
+///   the order of the writes when they are sorted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
     /// The store keeps no versions.
@@ -91,7 +95,57 @@ pub enum Version {
         /// The counter behind the version; grows with every change.
         revision: u64,
     },
+    /// The write bears this stamp, by which it has its place among all writes of its cluster.
+    Stamped(StampVersion),
 }
+
+/// A stamp as a version: the time that the hybrid clock of its author gave it, the member that wrote, and
+/// in which of its incarnations. Ordered as stamps are.
+///
+/// It takes no more room than a revision: 48 bits of wall time (up to the year 10889) and 40 bits for the
+/// incarnation, which counts starts. What is beyond is taken for the last that there is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StampVersion([u8; 23]);
+
+impl StampVersion {
+    /// The version of a stamp.
+    #[must_use]
+    pub fn new(time: HybridTime, member: u64, incarnation: u64) -> Self {
+        let mut bytes = [0; 23];
+        bytes[..6].copy_from_slice(&time.wall.0.min(WALL_MAX).to_be_bytes()[2..]);
+        bytes[6..10].copy_from_slice(&time.logical.to_be_bytes());
+        bytes[10..18].copy_from_slice(&member.to_be_bytes());
+        bytes[18..].copy_from_slice(&incarnation.min(INCARNATION_MAX).to_be_bytes()[3..]);
+        Self(bytes)
+    }
+
+    /// The time of the write.
+    #[must_use]
+    pub fn time(self) -> HybridTime {
+        let logical = u32::from_be_bytes(self.0[6..10].try_into().expect("four bytes"));
+        HybridTime { wall: UnixMillis(self.number(0..6)), logical }
+    }
+
+    /// The member that wrote.
+    #[must_use]
+    pub fn member(self) -> u64 {
+        self.number(10..18)
+    }
+
+    /// In which of its incarnations.
+    #[must_use]
+    pub fn incarnation(self) -> u64 {
+        self.number(18..23)
+    }
+
+    fn number(self, place: std::ops::Range<usize>) -> u64 {
+        self.0[place].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
+/// The last of what a version can hold.
+const WALL_MAX: u64 = (1 << 48) - 1;
+const INCARNATION_MAX: u64 = (1 << 40) - 1;
 
 impl Version {
     /// Parses the text of a version.
@@ -99,7 +153,11 @@ impl Version {
     /// # Errors
     /// `INVALID` if it is not exactly what a version prints.
     pub fn parse(text: &str) -> Result<Self> {
-        let parsed = if text == "0" { Some(Self::Unversioned) } else { Self::parse_numbered(text) };
+        let parsed = match text.matches('-').count() {
+            0 => (text == "0").then_some(Self::Unversioned),
+            1 => Self::parse_numbered(text),
+            _ => Self::parse_stamped(text),
+        };
         parsed.filter(|version| version.to_string() == text).ok_or_else(|| {
             Error::invalid(format!(
                 "{text:?} is no version: pass on a version that an entry has, unchanged"
@@ -114,6 +172,15 @@ impl Version {
             revision: revision.parse().ok()?,
         })
     }
+
+    fn parse_stamped(text: &str) -> Option<Self> {
+        let mut numbers = text.split('-').map(|digits| u64::from_str_radix(digits, 16).ok());
+        let mut next = || numbers.next().flatten();
+        let wall = UnixMillis(next()?);
+        let logical = next()?.try_into().ok()?;
+        let time = HybridTime { wall, logical };
+        Some(Self::Stamped(StampVersion::new(time, next()?, next()?)))
+    }
 }
 
 impl fmt::Display for Version {
@@ -121,6 +188,11 @@ impl fmt::Display for Version {
         match self {
             Self::Unversioned => f.write_str("0"),
             Self::Numbered { epoch, revision } => write!(f, "{epoch:016x}-{revision}"),
+            Self::Stamped(stamp) => {
+                let HybridTime { wall, logical } = stamp.time();
+                let (member, incarnation) = (stamp.member(), stamp.incarnation());
+                write!(f, "{:012x}-{logical:08x}-{member:016x}-{incarnation:010x}", wall.0)
+            }
         }
     }
 }
@@ -422,7 +494,15 @@ mod tests {
     fn versions_parse_only_as_printed() {
         let version = Version::Numbered { epoch: 0xabc, revision: 7 };
         assert_eq!(version.to_string(), "0000000000000abc-7");
-        for good in [version, Version::Unversioned] {
+        let time = HybridTime { wall: UnixMillis(1_700_000_000_000), logical: 2 };
+        let stamp = StampVersion::new(time, 0xa1, 3);
+        assert_eq!((stamp.time(), stamp.member(), stamp.incarnation()), (time, 0xa1, 3));
+        let stamped = Version::Stamped(stamp);
+        assert_eq!(stamped.to_string(), "018bcfe56800-00000002-00000000000000a1-0000000003");
+        let time = HybridTime { wall: UnixMillis(u64::MAX), logical: u32::MAX };
+        let last = Version::Stamped(StampVersion::new(time, u64::MAX, u64::MAX));
+        assert_eq!(last.to_string(), "ffffffffffff-ffffffff-ffffffffffffffff-ffffffffff");
+        for good in [version, Version::Unversioned, stamped, last] {
             assert_eq!(Version::parse(&good.to_string()), Ok(good));
         }
         for bad in [
@@ -434,9 +514,38 @@ mod tests {
             "x-1",
             "0000000000000abc-+7",
             "0000000000000abc-99999999999999999999",
+            "018bcfe56800-00000002-00000000000000a1",
+            "018bcfe56800-00000002-00000000000000a1-3",
+            "018bcfe56800-00000002-00000000000000A1-0000000003",
+            "018bcfe56800-100000002-00000000000000a1-0000000003",
+            "1018bcfe56800-00000002-00000000000000a1-0000000003",
+            "018bcfe56800-00000002-00000000000000a1-10000000003",
+            "018bcfe56800-00000002-00000000000000a1-0000000003-0",
+            "0018bcfe56800-00000002-00000000000000a1-0000000003",
         ] {
             assert!(Version::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn stamps_sort_as_their_texts_and_take_no_more_room_than_revisions() {
+        let numbers = [0, 1, 9, 10, 0xff, 0x100, 0x00ff_ffff];
+        let stamps = numbers.iter().flat_map(|wall| {
+            numbers.iter().flat_map(move |member| {
+                [0, 7].map(|logical| {
+                    let time = HybridTime { wall: UnixMillis(*wall), logical };
+                    StampVersion::new(time, *member, wall ^ member)
+                })
+            })
+        });
+        let stamps: Vec<_> = stamps.collect();
+        let key = |stamp: &StampVersion| (stamp.time(), stamp.member(), stamp.incarnation());
+        let text = |stamp: &StampVersion| Version::Stamped(*stamp).to_string();
+        for (a, b) in stamps.iter().flat_map(|a| stamps.iter().map(move |b| (a, b))) {
+            assert_eq!(a.cmp(b), key(a).cmp(&key(b)));
+            assert_eq!(a.cmp(b), text(a).cmp(&text(b)));
+        }
+        assert_eq!(size_of::<Version>(), 24);
     }
 
     #[test]

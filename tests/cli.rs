@@ -116,6 +116,64 @@ fn a_write_to_memory_warns_and_conditions_have_their_exit_code() {
     assert!(ran.stderr.contains("outcome: none"), "{ran:?}");
 }
 
+/// Each process is a node of its own, started where the one before has ended.
+#[test]
+fn a_durable_store_of_replicas_serves_one_process_after_the_other() {
+    let folder = folder();
+    for number in 0..6 {
+        let key = format!("k{number}");
+        let ran = run(&folder, &["set", "app:sessions", &key, "v"]);
+        assert_eq!(
+            (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+            (0, "true\n", ""),
+            "{key}"
+        );
+    }
+    let put = run(&folder, &["put", "app:sessions", "k0", "\"w\"", "--ttl", "60", "--json"]);
+    assert!(put.code == 0 && put.stdout.contains("expires_at"), "{put:?}");
+    let entry = run(&folder, &["entry", "app:sessions", "k0", "--json"]);
+    assert_eq!(entry.stdout, put.stdout, "the same version");
+    for (arguments, code, stdout) in [
+        (&["get", "app:sessions", "k5"][..], 0, "v\n"),
+        (&["get", "app:sessions", "absent"], 1, ""),
+        (&["list", "app:sessions", "--limit", "2"], 0, "k0\t\"w\"\nk1\t\"v\"\n"),
+        (&["delete", "app:sessions", "k1"], 0, "true\n"),
+        (&["delete", "app:sessions", "k1"], 1, "false\n"),
+        (&["has", "app:sessions", "k1"], 1, "false\n"),
+    ] {
+        let ran = run(&folder, arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (code, stdout), "{arguments:?} {}", ran.stderr);
+    }
+    for (arguments, says) in [
+        (&["watch", "app:sessions"][..], "app:sessions is a kv.crdt store, which has no watches"),
+        (&["put", "app:sessions", "k", "v", "--if-absent"], "no conditional writes"),
+    ] {
+        let ran = run(&folder, arguments);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains(says), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_write_to_a_replica_that_ends_with_the_process_warns() {
+    let folder = folder();
+    let config = "version: '1.0'
+namespace: app
+cluster: {enabled: true, name: n1, raft: {data_dir: data}}
+entries:
+  - {name: brief, kind: store.kv.crdt, namespace: brief}
+  - {name: kept, kind: store.kv.crdt, namespace: kept, durable: true}
+";
+    fs::write(folder.path().join("app.yaml"), config).unwrap();
+    for (store, code, warns) in [("app:brief", 1, true), ("app:kept", 0, false)] {
+        let ran = run(&folder, &["set", store, "k", "v", "--config", "app.yaml"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        assert_eq!(ran.stderr.contains("what is written ends with this process"), warns, "{ran:?}");
+        let ran = run(&folder, &["has", store, "k", "--config", "app.yaml"]);
+        assert_eq!(ran.code, code, "{ran:?}");
+    }
+}
+
 #[test]
 fn wrong_usage_is_told_apart_from_absent_keys_and_nothing_is_written() {
     let folder = folder();

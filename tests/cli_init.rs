@@ -48,6 +48,7 @@ fn the_nodes_know_each_other_and_share_a_secret() {
             panic!("{config:?}")
         };
         assert_eq!(store.keyspace.as_str(), "deployments");
+        assert_eq!(config.entry("app:sessions").unwrap().kind().name(), "store.kv.crdt");
         assert_eq!(config.entry("app:cache").unwrap().kind().name(), "store.memory");
 
         let options = config.cluster().unwrap();
@@ -159,7 +160,7 @@ fn the_configuration_is_checked_by_its_own_command() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_plimsoll"));
     let output = command.args(["check-config", "c/n2/plimsoll.yaml"]).current_dir(&folder).output();
     let stdout = String::from_utf8(output.unwrap().stdout).unwrap();
-    let expected = "app:deployments  store.kv.raft\napp:cache  store.memory\ncluster: n2 at 127.0.0.1:7956\n2 entries, no error\n";
+    let expected = "app:deployments  store.kv.raft\napp:sessions  store.kv.crdt\napp:cache  store.memory\ncluster: n2 at 127.0.0.1:7956\n3 entries, no error\n";
     assert_eq!(stdout, expected);
 }
 

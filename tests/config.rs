@@ -160,7 +160,7 @@ const ENTRIES: &[Row] = &[
     (
         "  - name: a\n    kind: http.service\n    port: 80\n",
         &[
-            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, store.kv.raft, db.sql.sqlite",
+            "entries[0].kind: \"http.service\" is no kind of entry (known are store.memory, store.sql, store.kv.raft, store.kv.crdt, db.sql.sqlite",
         ],
     ),
     (
@@ -168,9 +168,9 @@ const ENTRIES: &[Row] = &[
         &["entries[0].kind: expected a string, found a list"],
     ),
     (
-        "  - name: a\n    kind: store.kv.crdt\n    namespace: x\n",
+        "  - name: a\n    kind: store.kv.crtd\n    namespace: x\n",
         &[
-            "t.yaml:5:11: entries[0].kind: store.kv.crdt is not supported by this build; remove the entry, or use one of store.memory, store.sql, store.kv.raft,",
+            "t.yaml:5:11: entries[0].kind: \"store.kv.crtd\" is no kind of entry; did you mean store.kv.crdt? (known are",
         ],
     ),
     (
@@ -463,7 +463,7 @@ fn references_lead_to_databases_and_never_in_a_circle() {
 
 #[test]
 fn every_independent_problem_is_told_at_once_and_details_are_of_the_first() {
-    let text = "version: 1\nnamespace: app\nentries:\n  - name: a\n    kind: store.memory\n    max_size: x\n    typo: 1\n  - kind: store.kv.crdt\n";
+    let text = "version: 1\nnamespace: app\nentries:\n  - name: a\n    kind: store.memory\n    max_size: x\n    typo: 1\n  - kind: store.redis\n";
     let error = refused(text);
     let expected = [
         "the configuration has 5 problems:",
@@ -471,7 +471,7 @@ fn every_independent_problem_is_told_at_once_and_details_are_of_the_first() {
         "  t.yaml:6:15: entries[0].max_size: expected a whole number",
         "  t.yaml:7:5: entries[0].typo: the field is unknown",
         "  t.yaml:8:5: entries[1].name: the field is missing",
-        "  t.yaml:8:11: entries[1].kind: store.kv.crdt is not supported",
+        "  t.yaml:8:11: entries[1].kind: \"store.redis\" is no kind of entry",
     ];
     assert_eq!(error.message().lines().count(), expected.len());
     for (line, expected) in error.message().lines().zip(expected) {

@@ -11,7 +11,8 @@ use plimsoll::error::{Error, ErrorKind};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::policy::{Effect, Field, Operand, Operator, Pattern, Policy, PolicyCondition};
 use plimsoll::registry::{
-    Config, ConfigBuilder, EntryKind, LoadOptions, RaftStoreOptions, RegistryEntry,
+    Config, ConfigBuilder, CrdtStoreOptions, EntryKind, LoadOptions, RaftStoreOptions,
+    RegistryEntry,
 };
 use plimsoll::sql::{
     Identifier, Password, PoolOptions, PostgresOptions, RootCertificates, SqlClock, SqliteFile,
@@ -43,6 +44,10 @@ fn condition(field: &str, operator: &str, operand: Operand) -> PolicyCondition {
     PolicyCondition::new(field.unwrap(), operator.unwrap(), operand).unwrap()
 }
 
+fn replicas(namespace: &str, durable: bool) -> CrdtStoreOptions {
+    CrdtStoreOptions { keyspace: Keyspace::new(namespace).unwrap(), durable }
+}
+
 /// All that an entry says, its place aside.
 fn shown(entry: &RegistryEntry) -> String {
     let kind = match entry.kind() {
@@ -56,6 +61,7 @@ fn shown(entry: &RegistryEntry) -> String {
         }
         EntryKind::Kv(kv) => kv.store().to_string(),
         EntryKind::RaftStore(options) => options.keyspace.to_string(),
+        EntryKind::CrdtStore(options) => format!("{options:?}"),
         other => panic!("no comparison of {other:?}"),
     };
     format!("{} {} {}: {kind}", entry.id(), entry.kind().name(), entry.auto_start())
@@ -77,6 +83,8 @@ const EVERY_KIND: &str = r#"
                application_name: shop}}
   - {name: namespaces, kind: kv, store: app:records}
   - {name: deployments, kind: store.kv.raft, namespace: deploy.v-1_x}
+  - {name: sessions, kind: store.kv.crdt, namespace: sess}
+  - {name: kept, kind: store.kv.crdt, namespace: kept, durable: true}
   - {name: read, kind: security.policy,
      policy: {effect: allow, actions: "store.key.*", resources: app:plain}}
   - {name: deny, kind: security.policy, groups: [staff, guests], policy: {effect: deny,
@@ -135,6 +143,8 @@ fn every_kind() -> ConfigBuilder {
         .postgres("app:tls", tls)
         .kv("app:namespaces", "app:records")
         .raft_store("app:deployments", RaftStoreOptions { keyspace })
+        .crdt_store("app:sessions", replicas("sess", false))
+        .crdt_store("app:kept", replicas("kept", true))
         .policy(
             "app:read",
             Policy::new(Effect::Allow, patterns(&["store.key.*"]), patterns(&["app:plain"])),
@@ -148,7 +158,7 @@ fn a_builder_and_a_text_make_the_same_configuration() {
     let (parsed, built) = (parse(&text).unwrap(), every_kind().build().unwrap());
     let kinds: std::collections::BTreeSet<_> =
         built.entries().iter().map(|entry| entry.kind().name()).collect();
-    assert_eq!(kinds.len(), 7, "every kind of this build is compared: {kinds:?}");
+    assert_eq!(kinds.len(), 8, "every kind of this build is compared: {kinds:?}");
     assert_eq!(parsed.entries().len(), built.entries().len());
     for (parsed, built) in parsed.entries().iter().zip(built.entries()) {
         assert_eq!(shown(built), shown(parsed));

@@ -12,8 +12,9 @@ use plimsoll::Plimsoll;
 use plimsoll::error::{Error, ErrorKind};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::registry::{
-    ClusterOptions, Config, ConfigBuilder, CrdtOptions, EntryKind, Environment, HostAddress,
-    ListenOptions, LoadOptions, MembershipOptions, RaftOptions, RaftRole, RaftStoreOptions,
+    ClusterOptions, Config, ConfigBuilder, CrdtOptions, CrdtStoreOptions, EntryKind, Environment,
+    HostAddress, ListenOptions, LoadOptions, MembershipOptions, RaftOptions, RaftRole,
+    RaftStoreOptions,
 };
 
 /// What every text below starts with, so that the first line of the section is line 5.
@@ -664,4 +665,92 @@ async fn a_raft_store_asks_for_a_cluster_when_it_is_used() {
         assert!(error.to_string().contains("app:deployments (tests/config_cluster.rs:"), "{error}");
         assert_eq!(error.detail("field"), Some(&"cluster.enabled".into()));
     }
+}
+
+/// A `store.kv.crdt`, in line 4.
+const CRDT_STORE: &str =
+    "version: \"1.0\"\nnamespace: app\nentries:\n  - {name: a, kind: store.kv.crdt";
+
+#[test]
+fn the_fields_of_crdt_stores_are_checked() {
+    for (fields, start) in [
+        (
+            "",
+            "4:5: entries[0].namespace: the field is missing; add one such as namespace: sessions",
+        ),
+        (", namespace: _sys", "4:47: entries[0].namespace: \"_sys\" is no namespace"),
+        (
+            ", namespace: x, durable: 1",
+            "4:59: entries[0].durable: expected true or false, found the integer 1",
+        ),
+        (
+            ", namespace: x, max_size: 1",
+            "4:50: entries[0].max_size: the field is unknown (known are name, kind, meta, lifecycle, namespace, durable)",
+        ),
+    ] {
+        let error = parse_with(&format!("{CRDT_STORE}{fields}}}\n"), &[]).unwrap_err();
+        assert!(error.message().starts_with(&format!("t.yaml:{start}")), "{fields}: {error}");
+    }
+    let two = |first: &str, second: &str| {
+        let text = format!(
+            "{CRDT_STORE}, namespace: x{first}}}\n  - {{name: b, kind: store.kv.crdt, namespace: x{second}}}\n"
+        );
+        parse_with(&text, &[])
+    };
+    for (first, second) in
+        [("", ""), (", durable: false", ""), (", durable: true", ", durable: true")]
+    {
+        let config = two(first, second).unwrap();
+        for entry in config.entries() {
+            let EntryKind::CrdtStore(options) = entry.kind() else { panic!("{entry:?}") };
+            assert_eq!(options.durable, first == ", durable: true", "absent is false");
+        }
+    }
+    for (first, second, says) in [
+        (
+            "",
+            ", durable: true",
+            "app:b says durable: true of the namespace x, and app:a at t.yaml:4:5 says durable: false",
+        ),
+        (
+            ", durable: true",
+            "",
+            "app:b says durable: false of the namespace x, and app:a at t.yaml:4:5 says durable: true",
+        ),
+    ] {
+        let error = two(first, second).unwrap_err();
+        assert!(error.message().starts_with("t.yaml:5:5: entries[1]: "), "{error}");
+        assert!(error.message().contains(says), "{error}");
+        assert_eq!(error.detail("line"), Some(&5.into()));
+    }
+}
+
+#[tokio::test]
+async fn a_crdt_store_asks_for_a_cluster_when_it_is_used() {
+    let config = Config::builder().crdt_store(
+        "app:sessions",
+        CrdtStoreOptions { keyspace: Keyspace::new("sess").unwrap(), durable: true },
+    );
+    let engine = Plimsoll::open(config.clone().build().unwrap()).await.unwrap();
+    let used = engine.store("app:sessions").await.unwrap_err();
+    engine.close().await;
+    let started = Plimsoll::open(config.auto_start("app:sessions").build().unwrap()).await;
+    for error in [used, started.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().contains("a store.kv.crdt needs a cluster, be it of one node, and none is enabled; write cluster.enabled: true"), "{error}");
+        assert_eq!(error.detail("field"), Some(&"cluster.enabled".into()));
+    }
+}
+
+#[tokio::test]
+async fn an_eviction_that_is_not_built_is_refused_when_the_node_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = ClusterOptions::new("n1", folder.path());
+    options.crdt.eviction_horizon = Some(Duration::from_secs(60));
+    let config = Config::builder().cluster(options).build().unwrap();
+    let engine = Plimsoll::open(config).await.unwrap();
+    let error = engine.node().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(error.detail("field"), Some(&"cluster.crdt.eviction_horizon".into()));
+    engine.close().await;
 }

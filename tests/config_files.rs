@@ -40,7 +40,7 @@ fn foreign_kinds_are_skipped_only_when_asked_for() {
     assert_eq!(told, ("app:get/{id}", "http.endpoint", "t.yaml:4:5".to_owned()));
 
     let table = [
-        ("  - {name: a, kind: store.kv.crdt}\n", "store.kv.crdt is not supported by this build"),
+        ("  - {name: a, kind: store.kv.crdt}\n", "entries[0].namespace: the field is missing"),
         ("  - {name: a, kind: store.memory, typo: 1}\n", "entries[0].typo: the field is unknown"),
         ("  - {kind: http.service}\n", "entries[0].name: the field is missing"),
         (

@@ -45,6 +45,11 @@ fn a_bound_store_in_sql_does_what_the_model_says() {
 }
 
 #[test]
+fn a_bound_store_of_replicas_does_what_the_model_says() {
+    check(KvKind::BoundToCrdt, 30, 40);
+}
+
+#[test]
 fn an_sqlite_file_does_what_the_model_says() {
     check(KvKind::Sqlite, 30, 40);
 }

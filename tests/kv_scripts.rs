@@ -28,7 +28,11 @@ fn kinds_of(script: &str) -> Vec<KvKind> {
     let named = script.lines().next().and_then(|line| line.strip_prefix("-- kinds: "));
     let is_named = |kind: &KvKind| named.is_none_or(|n| n.split(' ').any(|n| n == kind.name()));
     let kinds: Vec<_> = KvKind::ALL.into_iter().filter(is_named).collect();
-    assert_eq!(kinds.len(), named.map_or(4, |named| named.split(' ').count()), "{named:?}");
+    assert_eq!(
+        kinds.len(),
+        named.map_or(KvKind::ALL.len(), |named| named.split(' ').count()),
+        "{named:?}"
+    );
     kinds
 }
 

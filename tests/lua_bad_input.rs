@@ -184,11 +184,11 @@ const MEMORY_ONLY: &[Row] = &[
             "has another version",
         )
     },
-    write("cache:put('k', 1, {if_version = '0'})", "is a version of a store that has none"),
-    write("cache:delete('k', {if_version = '0'})", "is a version of a store that has none"),
+    write("cache:put('k', 1, {if_version = '0'})", "is a version of another kind of store"),
+    write("cache:delete('k', {if_version = '0'})", "is a version of another kind of store"),
     write(
         "cache:transact{{op = 'check', key = 'k', if_version = '0'}}",
-        "is a version of a store that has none",
+        "is a version of another kind of store",
     ),
     read("cache:watch{after = '0'}", "after must be a version of this store"),
     read("cache:watch{after = bad.version}", "no longer kept"),

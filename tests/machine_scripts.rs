@@ -368,7 +368,7 @@ fn show_record(key: &str, record: &Record) -> String {
 fn show_version(version: Version) -> String {
     match version {
         Version::Numbered { epoch, revision } => format!("{epoch:x}-{revision}"),
-        Version::Unversioned => "0".to_owned(),
+        version => version.to_string(),
     }
 }
 

@@ -265,6 +265,29 @@ fn shown(text: &str, hidden: &[u8]) -> Option<String> {
     hidden.windows(PART).flat_map(forms).find(|form| text.contains(form.as_str()))
 }
 
+/// The verbs on namespaces of `store.kv.crdt`, each a client of its own of the first node.
+fn serves_replicas(processes: &Processes) {
+    for store in ["crdt:sessions", "crdt-durable:sessions"] {
+        // Nodes serve once their replicas have met.
+        let until = Instant::now() + Duration::from_secs(20);
+        while !processes.cli(&["set", store, "k", store]).0 {
+            assert!(Instant::now() < until, "{}", processes.logs());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+    for store in ["crdt:sessions", "crdt-durable:sessions"] {
+        assert_eq!(processes.cli(&["get", store, "k"]), (true, format!("{store}\n")));
+        let (is_done, text) = processes.cli(&["list", store]);
+        assert!(is_done && text.starts_with("k\t"), "{text}");
+        let (is_done, text) = processes.cli(&["watch", store]);
+        assert!(!is_done && text.contains("is a kv.crdt store, which has no watches"), "{text}");
+        assert_eq!(processes.cli(&["delete", store, "k"]), (true, "true\n".to_owned()));
+        assert_eq!(processes.cli(&["has", store, "k"]), (false, "false\n".to_owned()));
+    }
+    let (is_done, text) = processes.cli(&["get", "crtd:sessions", "k"]);
+    assert!(!is_done && text.contains("crdt:NAMESPACE"), "{text}");
+}
+
 #[test]
 fn the_command_line_serves_a_cluster() {
     let mut processes = Processes::start();
@@ -284,6 +307,7 @@ fn the_command_line_serves_a_cluster() {
         is_done && text.contains("put\tweb2\t\"v\"") && text.contains("delete\tweb2"),
         "{text}"
     );
+    serves_replicas(&processes);
     let (is_done, text) = processes.cli(&["status"]);
     assert!(is_done && text.contains("leader") && text.contains("follower"), "{text}");
     let leader = processes.leader().unwrap();

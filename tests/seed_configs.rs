@@ -91,11 +91,16 @@ async fn the_raft_store_of_the_documents_loads_and_asks_for_its_cluster() {
     assert!(refused.message().contains("cluster.enabled: true"), "{refused:?}");
 }
 
-/// That kind is not built: until it is, it is a clear error at the start.
-#[test]
-fn the_crdt_store_of_the_documents_is_refused_by_name() {
-    let refused = config(Path::new("."), &block("crdt_store.yaml"), "").unwrap_err();
+/// Nor does this one.
+#[tokio::test]
+async fn the_crdt_store_of_the_documents_loads_and_asks_for_its_cluster() {
+    let config = config(Path::new("."), &block("crdt_store.yaml"), "").unwrap();
+    let EntryKind::CrdtStore(options) = config.entry("app:sessions").unwrap().kind() else {
+        panic!("{config:?}")
+    };
+    assert_eq!((options.keyspace.as_str(), options.durable), ("sess", false));
+    let engine = Plimsoll::open(config).await.unwrap();
+    let refused = engine.store("app:sessions").await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
-    assert!(refused.message().contains("store.kv.crdt"), "{refused:?}");
-    assert!(refused.message().contains("app.yaml:5"), "{refused:?}");
+    assert!(refused.message().contains("cluster.enabled: true"), "{refused:?}");
 }

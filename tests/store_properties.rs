@@ -35,6 +35,18 @@ fn a_postgres_store_does_what_the_specification_says() {
     }
 }
 
+#[cfg(feature = "node")]
+#[test]
+fn a_crdt_store_does_what_the_specification_says() {
+    check(Kind::Crdt, 5_000, &["Invalid"]);
+}
+
+#[cfg(feature = "node")]
+#[test]
+fn a_durable_crdt_store_does_what_the_specification_says() {
+    check(Kind::DurableCrdt, 5_000, &["Invalid"]);
+}
+
 /// Runs the property and checks that what it should meet has happened: the kinds of errors too.
 fn check(kind: Kind, steps_min: u64, marks: &[&str]) {
     let plan = Plan {

@@ -37,7 +37,7 @@ pub(super) fn check(history: &History, revisions: &[Made]) -> Result<(), Violati
     for delivery in &history.deliveries {
         let position = match delivery.change.revision {
             Version::Numbered { epoch, revision } => positions.get(&(epoch, revision)).copied(),
-            Version::Unversioned => None,
+            Version::Unversioned | Version::Stamped { .. } => None,
         };
         let position = position.ok_or_else(|| {
             explain(history, delivery, "although no such revision was made", None)

@@ -88,7 +88,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     /// A YAML file, or a folder of _index.yaml files; without it app:cache (in memory),
-    /// app:records (SQLite) and app:deployments (Raft, both in .plimsoll/) are there
+    /// app:records (SQLite), app:deployments (Raft) and app:sessions (CRDT, all three in .plimsoll/)
+    /// are there
     #[arg(long, env = "PLIMSOLL_CONFIG", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub config: Option<PathBuf>,
 
@@ -110,7 +111,7 @@ pub struct PlaceArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ClusterArgs {
     /// Nodes of a cluster, HOST:PORT each (of their client addresses); the store is then the name of a
-    /// namespace of store.kv.raft
+    /// namespace of store.kv.raft, or crdt:NAMESPACE or crdt-durable:NAMESPACE of store.kv.crdt
     #[arg(
         long = "cluster",
         env = "PLIMSOLL_CLUSTER",

@@ -176,6 +176,12 @@ entries:
     kind: store.kv.raft
     namespace: deployments
 
+  # Replicated by gossip: each node writes at once by itself, and the others learn it soon after.
+  - name: sessions
+    kind: store.kv.crdt
+    namespace: sessions
+    durable: true
+
   # In the memory of this node alone, and gone with it.
   - name: cache
     kind: store.memory

@@ -28,8 +28,8 @@ use crate::error::{Error, ErrorKind};
 use crate::keyspace::Keyspace;
 use crate::namespaces::Namespaces;
 use crate::registry::{
-    ClusterOptions, Config, HostAddress, LoadOptions, LuatProject, Plimsoll, RaftRole,
-    RaftStoreOptions,
+    ClusterOptions, Config, CrdtStoreOptions, HostAddress, LoadOptions, LuatProject, Plimsoll,
+    RaftRole, RaftStoreOptions,
 };
 use crate::sql::SqliteNamespaces;
 use crate::store::WallClock;
@@ -145,16 +145,48 @@ fn check_config(args: &CheckConfigArgs) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
+/// A store of a cluster that is asked directly, as the command line names it: `NAMESPACE` of
+/// `store.kv.raft`, `crdt:NAMESPACE` and `crdt-durable:NAMESPACE` of `store.kv.crdt`.
+struct NamedStore<'a> {
+    namespace: &'a str,
+    /// What is said of a `store.kv.crdt`; none of a `store.kv.raft`.
+    durable: Option<bool>,
+}
+
+impl<'a> NamedStore<'a> {
+    fn parse(store: &'a str) -> Result<Self, Error> {
+        match store.split_once(':') {
+            None => Ok(Self { namespace: store, durable: None }),
+            Some((CRDT, namespace)) => Ok(Self { namespace, durable: Some(false) }),
+            Some((CRDT_DURABLE, namespace)) => Ok(Self { namespace, durable: Some(true) }),
+            Some(_) => Err(Error::invalid(format!(
+                "{store} is a store of a configuration; in a cluster that is asked directly a store is \
+                 named by its namespace: write that ({CRDT}:NAMESPACE or {CRDT_DURABLE}:NAMESPACE for one of \
+                 store.kv.crdt), or leave out --cluster and unset PLIMSOLL_CLUSTER"
+            ))),
+        }
+    }
+
+    /// Its id in the configuration of the client.
+    fn id(&self) -> String {
+        format!("{CLUSTER}:{}", self.namespace)
+    }
+}
+
 /// The configuration of a client with one store.
-fn cluster_config(args: &ClusterArgs, namespace: &str) -> Result<Config, Error> {
-    let keyspace = Keyspace::new(namespace)?;
+fn cluster_config(args: &ClusterArgs, store: &NamedStore<'_>) -> Result<Config, Error> {
+    let keyspace = Keyspace::new(store.namespace)?;
     let mut options = ClusterOptions::new("client", ".");
     options.secret_file.clone_from(&args.secret_file);
     options.raft.role = RaftRole::Client;
     let addresses = args.addresses.iter().map(|text| HostAddress::parse(text, CLIENT_PORT));
     options.membership.join_addrs = addresses.collect::<Result<_, _>>()?;
-    let id = format!("{CLUSTER}:{namespace}");
-    Config::builder().cluster(options).raft_store(&id, RaftStoreOptions { keyspace }).build()
+    let (id, builder) = (store.id(), Config::builder().cluster(options));
+    match store.durable {
+        None => builder.raft_store(&id, RaftStoreOptions { keyspace }),
+        Some(durable) => builder.crdt_store(&id, CrdtStoreOptions { keyspace, durable }),
+    }
+    .build()
 }
 
 /// The namespaces of `KV`: those of the configuration, else those in the file of the project that
@@ -188,17 +220,14 @@ async fn open_for(args: &PlaceArgs, store: &str) -> Result<Plimsoll, Error> {
              PLIMSOLL_CONFIG or PLIMSOLL_CLUSTER",
         ));
     }
-    if store.contains(':') {
-        return Err(Error::invalid(format!(
-            "{store} is a store of a configuration; in a cluster that is asked directly a store is named \
-             by its namespace: write that, or leave out --cluster and unset PLIMSOLL_CLUSTER"
-        )));
-    }
-    let config = cluster_config(&args.cluster, store)?;
+    let config = cluster_config(&args.cluster, &NamedStore::parse(store)?)?;
     Ok(Plimsoll::open(config).await?.as_actor(args.config.actor.to_actor()))
 }
 
 /// The name of a cluster that is asked directly, in ids of its stores.
 const CLUSTER: &str = "cluster";
+/// What stands before the namespace of a `store.kv.crdt` there.
+const CRDT: &str = "crdt";
+const CRDT_DURABLE: &str = "crdt-durable";
 /// Where nodes serve clients unless they say otherwise.
 const CLIENT_PORT: u16 = 7947;

@@ -6,11 +6,11 @@ use super::args::{
     DeleteArgs, FormatArgs, InfoArgs, KeyArgs, ListArgs, PlaceArgs, PutArgs, SetArgs, ValueArgs,
     WatchArgs,
 };
-use super::{CLUSTER, Exit, kv, open_for, output};
+use super::{Exit, NamedStore, kv, open_for, output};
 use crate::entry::{Condition, ListQuery, PutOptions, Ttl, Version};
 use crate::error::{Error, ErrorKind};
 use crate::limits::VALUE_BYTES_MAX;
-use crate::registry::Plimsoll;
+use crate::registry::{ClusterOptions, CrdtStoreOptions, EntryKind, Plimsoll, RaftRole};
 use crate::sql::payload;
 use crate::store::{Backend, StoreHandle, WatchQuery};
 use crate::value::Value;
@@ -27,9 +27,11 @@ impl Session {
     pub async fn open(place: &PlaceArgs, id: &str) -> Result<Self, Error> {
         let engine = open_for(place, id).await?;
         // In a cluster that is asked directly a store is named by its namespace.
-        let qualified = format!("{CLUSTER}:{id}");
-        let id = if place.cluster.addresses.is_empty() { id } else { &qualified };
-        match engine.store(id).await {
+        let id = match place.cluster.addresses.is_empty() {
+            true => id.to_owned(),
+            false => NamedStore::parse(id)?.id(),
+        };
+        match engine.store(&id).await {
             Ok(store) => Ok(Self { engine, store }),
             // An unknown store is wrong usage, not an absent key.
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -46,10 +48,23 @@ impl Session {
 
     /// Says what a write to this store is worth.
     fn warn_if_volatile(&self) {
-        if self.store.backend() == Backend::Memory {
-            let id = self.store.id();
+        let id = self.store.id();
+        if self.store.backend() == Backend::Memory || self.is_replica_of_nobody() {
             output::warning(&format!("{id} is in memory: what is written ends with this process"));
         }
+    }
+
+    /// Whether it is a `store.kv.crdt` whose only replica is in the memory of this process.
+    fn is_replica_of_nobody(&self) -> bool {
+        let config = self.engine.config();
+        let entry = config.entry(self.store.id());
+        let is_volatile = entry.is_some_and(|entry| {
+            matches!(entry.kind(), EntryKind::CrdtStore(CrdtStoreOptions { durable: false, .. }))
+        });
+        let is_alone = |cluster: &ClusterOptions| {
+            cluster.raft.role == RaftRole::Server && cluster.membership.bind_addr.is_none()
+        };
+        is_volatile && config.cluster().is_some_and(is_alone)
     }
 
     pub async fn close(self) {

@@ -62,6 +62,7 @@ mod rule;
 mod stamp;
 mod trie;
 mod vector;
+mod view;
 mod wire;
 
 pub use journal::Kept;
@@ -72,3 +73,4 @@ pub use rule::{Image, MemberList};
 pub use stamp::{Author, Dot, Incarnation, MemberId, Stamp};
 pub use trie::{FANOUT, Look, Path, Trie, Walk};
 pub use vector::Coverage;
+pub use view::Shown;

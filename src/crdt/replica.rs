@@ -457,6 +457,13 @@ impl Replica {
         self.clock.reserve(until);
     }
 
+    /// A bound above all times that this member has given: of a replica that has ended and writes no more,
+    /// it may be given to the next start in place of what was reported last with [`Replica::reserve`].
+    #[must_use]
+    pub fn stamped_below(&self) -> UnixMillis {
+        self.clock.given_below()
+    }
+
     /// The next record to make durable, with its number; of a durable replica only.
     pub fn poll_record(&mut self) -> Option<(u64, bytes::Bytes)> {
         self.journal.as_mut()?.cut(&self.state, self.counter, self.clock.latest())

@@ -8,6 +8,7 @@
 use std::fmt;
 
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::entry::{StampVersion, Version};
 use crate::hlc::HybridTime;
 
 /// A member of the cluster.
@@ -70,13 +71,25 @@ impl Dot {
 }
 
 impl Stamp {
-    pub(super) fn encode(self, writer: &mut Writer) {
+    /// Appends it.
+    pub fn encode(self, writer: &mut Writer) {
         self.time.encode(writer);
         self.author.encode(writer);
     }
 
-    pub(super) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
+    /// What [`Stamp::encode`] wrote.
+    ///
+    /// # Errors
+    /// If the bytes are none.
+    pub fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
         Ok(Self { time: HybridTime::decode(reader)?, author: Author::decode(reader)? })
+    }
+}
+
+/// As users see it.
+impl From<Stamp> for Version {
+    fn from(Stamp { time, author: Author { member, incarnation } }: Stamp) -> Self {
+        Self::Stamped(StampVersion::new(time, member.0, incarnation.0))
     }
 }
 

@@ -219,6 +219,13 @@ impl Node {
         self.spreads.values().filter_map(|spread| spread.replica().wanted_reservation(now)).max()
     }
 
+    /// A bound of the clocks that is enough for the next start, if nothing is written any more; none
+    /// before a replica has started.
+    #[must_use]
+    pub fn stamped_below(&self) -> Option<UnixMillis> {
+        self.spreads.values().map(|spread| spread.replica().stamped_below()).max()
+    }
+
     /// Takes note of a bound of the clocks that is durable.
     pub fn reserve(&mut self, until: UnixMillis) {
         self.spreads.values_mut().for_each(|spread| spread.replica_mut().reserve(until));

@@ -140,6 +140,13 @@ impl HybridClock {
         self.reserved = self.reserved.max(until);
     }
 
+    /// A wall time at or above which no time was given, in this start or before: of a clock that gives no
+    /// more, the next start needs to be told no later one.
+    #[must_use]
+    pub fn given_below(&self) -> UnixMillis {
+        self.floor.max(self.latest.wall.after(1))
+    }
+
     /// The latest time that was given or observed since the start.
     #[must_use]
     pub const fn latest(&self) -> HybridTime {
@@ -251,6 +258,19 @@ mod tests {
         let refused = clock.observe(at(15_001), UnixMillis(10_000));
         assert_eq!(refused, Err(ClockRefusal::Ahead { ahead_ms: 5_001 }));
         assert_eq!(clock.latest(), at(15_000));
+    }
+
+    #[test]
+    fn what_is_given_back_lies_above_all_that_was_given_here_or_before() {
+        // The start before may have given all that it had reserved, and this one gives nothing.
+        let mut clock = clock(10_000);
+        assert_eq!(clock.given_below(), UnixMillis(10_000));
+        clock.reserve(UnixMillis(20_000));
+        let given = clock.now(UnixMillis(12_000), None).expect("it is reserved");
+        assert_eq!((given.wall, clock.given_below()), (UnixMillis(12_000), UnixMillis(12_001)));
+        let mut next = HybridClock::new(5_000, clock.given_below());
+        next.reserve(UnixMillis(20_000));
+        assert!(next.now(UnixMillis(11_000), None).expect("it is reserved") > given);
     }
 
     #[test]

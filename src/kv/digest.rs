@@ -56,7 +56,7 @@ pub(super) fn entry_hash(
     deadline: Option<UnixMillis>,
 ) -> Digest {
     let (epoch, revision) = match version {
-        Version::Unversioned => (0, 0),
+        Version::Unversioned | Version::Stamped { .. } => (0, 0),
         Version::Numbered { epoch, revision } => (epoch, revision),
     };
     let deadline = match deadline {

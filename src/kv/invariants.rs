@@ -49,7 +49,7 @@ impl StateMachine {
     fn check_version(&self, version: Version) -> Holds {
         let is_given = match version {
             Version::Numbered { revision, .. } => (1..=self.revision).contains(&revision),
-            Version::Unversioned => false,
+            Version::Unversioned | Version::Stamped { .. } => false,
         };
         require(is_given, "a version that was given")
     }
@@ -140,7 +140,7 @@ impl StateMachine {
                 Version::Numbered { revision, .. } if revision > self.history.compacted() => {
                     newest.contains_key(key)
                 }
-                Version::Numbered { .. } | Version::Unversioned => true,
+                Version::Numbered { .. } | Version::Unversioned | Version::Stamped { .. } => true,
             };
             require(is_recorded, "a history of all that was written since it begins")?;
         }

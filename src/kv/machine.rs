@@ -1,7 +1,6 @@
 //! The machine: entries, sessions and history under one `apply`.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use equivalent::Comparable;
@@ -11,11 +10,12 @@ use super::digest::Digest;
 use super::entries::{Entries, Record};
 use super::history::{History, KeyEvent, RevisionChange};
 use super::key::{KeyRef, QualifiedKey};
+use super::page::{KeyPage, PageQuery};
 use super::session::{Admission, Executed, Sessions};
 use crate::clock::UnixMillis;
 use crate::codec::Writer;
 use crate::entry::{Condition, EventKind, ListQuery, Version};
-use crate::limits::{PAGE_BYTES_MAX, REMOVALS_MAX};
+use crate::limits::REMOVALS_MAX;
 use crate::mutant::mutant;
 
 /// A replicated key-value machine. Equal commands make equal machines; a clone is O(1).
@@ -54,13 +54,7 @@ pub struct Execution {
 type WriteResult = Result<(Vec<Written>, Option<RevisionChange>), (Reason, usize)>;
 
 /// One page of a listing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MachinePage {
-    /// The entries, in key order.
-    pub items: Vec<(QualifiedKey, Arc<Record>)>,
-    /// Whether entries follow.
-    pub has_more: bool,
-}
+pub type MachinePage = KeyPage<Arc<Record>>;
 
 /// Whether a full store takes writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -310,45 +304,10 @@ impl StateMachine {
         admits: impl Fn(&str) -> bool,
     ) -> MachinePage {
         let now = now.max(self.log_time);
-        let start = if query.after.as_slice() >= query.prefix.as_slice() && !query.after.is_empty()
-        {
-            let after = KeyRef { keyspace, key: &query.after };
-            if mutant!("page starts at the cursor") {
-                Bound::Included(after)
-            } else {
-                Bound::Excluded(after)
-            }
-        } else {
-            Bound::Included(KeyRef { keyspace, key: &query.prefix })
-        };
-        let mut page = MachinePage::default();
-        let (mut bytes, mut skipped) = (0, 0);
-        let key_start = keyspace.len() + 1;
-        let wanted = [keyspace.as_bytes(), b"\0", &query.prefix].concat();
-        for (key, record) in self.entries.range(start) {
-            let is_wanted = key.as_bytes().starts_with(&wanted)
-                || mutant!("prefix escapes the keyspace")
-                    && key.key().as_bytes().starts_with(&query.prefix);
-            if !is_wanted {
-                break;
-            }
-            if !record.is_live(now) {
-                skipped += usize::from(mutant!("expired rows count towards the page limit"));
-                continue;
-            }
-            if !admits(key.key()) && !mutant!("listing shows what may not be read") {
-                skipped += usize::from(mutant!("denied keys count towards the page limit"));
-                page.has_more |= mutant!("denied keys make a page have more");
-                continue;
-            }
-            if page.items.len() + skipped >= query.items_max() || bytes >= PAGE_BYTES_MAX {
-                page.has_more = true;
-                break;
-            }
-            bytes += key.as_bytes().len() - key_start + record.value.len();
-            page.items.push((key.clone(), Arc::clone(record)));
-        }
-        page
+        let query = PageQuery { keyspace, query };
+        let records = self.entries.range(query.start());
+        let walk = records.map(|(key, record)| (key, record.is_live(now).then_some(record)));
+        query.fill(walk, admits, |record| (Arc::clone(record), record.value.len()))
     }
 
     /// Why an action would be refused for its conditions at an instant, if it would.

@@ -59,7 +59,7 @@ pub(super) fn encoded_len(key: &QualifiedKey, record: &Record) -> usize {
     let bytes = |length: usize| varint_len(length as u64) + length;
     let revision = match record.version {
         Version::Numbered { revision, .. } => revision,
-        Version::Unversioned => 0,
+        Version::Unversioned | Version::Stamped { .. } => 0,
     };
     let deadline = record.deadline.map_or(0, |deadline| varint_len(deadline.0));
     bytes(key.as_bytes().len())
@@ -89,7 +89,9 @@ pub fn decode_record(reader: &mut Reader, key: &QualifiedKey) -> Decoded<Record>
 pub fn encode_version(writer: &mut Writer, version: Version) {
     let (epoch, revision) = match version {
         Version::Numbered { epoch, revision } => (epoch, revision),
-        Version::Unversioned => unreachable!("the machine numbers every version"),
+        Version::Unversioned | Version::Stamped { .. } => {
+            unreachable!("the machine numbers every version")
+        }
     };
     writer.fixed(epoch);
     writer.unsigned(revision);

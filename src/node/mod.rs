@@ -43,6 +43,7 @@ mod observe;
 mod options;
 mod protocol;
 mod reconcile;
+mod replicas;
 mod serve;
 mod session;
 mod watching;
@@ -81,7 +82,8 @@ pub use metrics::{
 };
 use observe::NODE;
 pub use options::{NetworkOptions, NodeOptions, Probe};
-pub use protocol::{Applied, Seen};
+pub use protocol::{Applied, Seen, Stamped};
+pub use replicas::Replicas;
 use serve::backup_places;
 pub use session::Session;
 

@@ -8,7 +8,8 @@
 //!    read its answers.
 //! 2. What a connection holds is bounded: its requests by number and bytes, its answers by bytes,
 //!    its watches by number. While a bound is reached, the connection is not read.
-//! 3. Every read is of a machine that shows all that was acknowledged before.
+//! 3. Every read of the machine is of one that shows all that was acknowledged before; every read of a
+//!    replica shows what this node has acknowledged.
 //! 4. No command is proposed that could be applied twice and change something twice.
 //!
 //! Nothing here is tried again: that is the client's matter, on another node if it likes.
@@ -26,6 +27,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::handle::{NodeHandle, Published};
 use super::metrics::{Metrics, Side};
 use super::protocol::{Applied, Ask, ClientFrame, Look, NodeFrame, Seen, Tell, refusal};
+use super::replicas;
 use super::watching::watch;
 use crate::error::{Error, ErrorKind};
 use crate::kv::{Command, KeyRef, QualifiedKey, Record, StateMachine};
@@ -228,6 +230,10 @@ impl Work {
             Ask::Change(changes) => self.request(Request::Change(changes)).await,
             Ask::Transfer(to) => self.request(Request::Transfer(to)).await,
             Ask::Backup => self.backup().await,
+            Ask::Replica(space, ask) => {
+                let replicas = self.node.crdt();
+                replicas::answer(replicas, space, ask, self.remaining()).await
+            }
         }
     }
 

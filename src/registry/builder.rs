@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use super::cluster::{self, ClusterOptions};
 use super::config::{Config, LoadOptions};
+use super::crdt_store::{self, CrdtStoreOptions};
 use super::entry::{self, Parsed};
 use super::entry_id::{self, EntryId};
 use super::environment::Environment;
@@ -90,6 +91,7 @@ enum Kind {
         store: String,
     },
     RaftStore(RaftStoreOptions),
+    CrdtStore(CrdtStoreOptions),
     #[cfg(feature = "sql")]
     Sqlite(SqliteOptions),
     #[cfg(feature = "sql")]
@@ -151,6 +153,12 @@ impl ConfigBuilder {
     #[track_caller]
     pub fn raft_store(self, id: &str, options: RaftStoreOptions) -> Self {
         self.add(id, Kind::RaftStore(options))
+    }
+
+    /// Adds a `store.kv.crdt`, which needs [`ConfigBuilder::cluster`] before it is used.
+    #[track_caller]
+    pub fn crdt_store(self, id: &str, options: CrdtStoreOptions) -> Self {
+        self.add(id, Kind::CrdtStore(options))
     }
 
     /// Adds a `kv`: the namespaces of `KV` are kept in this store, which is an entry too.
@@ -276,6 +284,7 @@ impl Kind {
             Self::Policy(_) => entry::SECURITY_POLICY,
             Self::Kv { .. } => entry::KV,
             Self::RaftStore(_) => entry::STORE_KV_RAFT,
+            Self::CrdtStore(_) => entry::STORE_KV_CRDT,
             #[cfg(feature = "sql")]
             Self::Sqlite(_) => entry::DB_SQL_SQLITE,
             #[cfg(feature = "sql")]
@@ -291,6 +300,7 @@ impl Kind {
             Self::Policy(policy) => policy::write(policy, nodes),
             Self::Kv { store } => kv::write(store, nodes),
             Self::RaftStore(options) => raft_store::write(options, nodes),
+            Self::CrdtStore(options) => crdt_store::write(options, nodes),
             #[cfg(feature = "sql")]
             Self::Sqlite(options) => sql::write_sqlite(options, nodes),
             #[cfg(feature = "sql")]

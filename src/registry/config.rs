@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::builder::ConfigBuilder;
 use super::cluster::{self, ClusterOptions};
+use super::crdt_store;
 use super::entry::{self, EntryKind, Parsed, RegistryEntry, SkippedEntry};
 use super::entry_id::{self, EntryId};
 use super::environment::Environment;
@@ -73,7 +74,9 @@ impl Config {
     }
 
     /// What is used without a configuration: `app:cache`, a `store.memory`; and, with the feature
-    /// `sql`, `app:records`, a `store.sql` in the SQLite file `.plimsoll/records.db` in `folder`.
+    /// `sql`, what keeps its state in `.plimsoll` in `folder`: `app:records`, a `store.sql`, and on a
+    /// cluster of this process alone `app:deployments`, a `store.kv.raft`, and `app:sessions`, a
+    /// `store.kv.crdt`.
     #[must_use]
     pub fn builtin(folder: impl AsRef<Path>) -> Self {
         Self::parse(BUILTIN, folder, "built-in configuration", LoadOptions::default())
@@ -125,6 +128,7 @@ impl Config {
     pub(super) fn checked(self, mut problems: Vec<Problem>) -> Result<Self> {
         problems.extend(self.duplicates());
         problems.extend(kv::check_single(&self.entries));
+        problems.extend(crdt_store::check_durable(&self.entries));
         // An entry that could not be read would make every reference to it look wrong.
         if problems.is_empty() {
             problems = references::check(&self.entries, &self.skipped);
@@ -233,6 +237,8 @@ mod tests {
     fn the_builtin_configuration_is_right() {
         let config = Config::builtin("folder");
         assert!(config.entry("app:cache").is_some_and(|entry| entry.kind().is_store()));
-        assert_eq!(config.entry("app:records").is_some(), cfg!(feature = "sql"));
+        for id in ["app:records", "app:deployments", "app:sessions"] {
+            assert_eq!(config.entry(id).is_some(), cfg!(feature = "sql"));
+        }
     }
 }

@@ -15,14 +15,19 @@ use std::io;
 #[cfg(feature = "sql")]
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "node")]
+use std::time::Duration;
 
 use tokio::sync::{OnceCell, RwLock};
 
 use super::config::Config;
+#[cfg(feature = "node")]
+use super::crdt_store::CrdtStoreOptions;
 use super::entry::{EntryKind, RegistryEntry};
 use super::entry_id::EntryId;
 #[cfg(feature = "node")]
 use super::node::OpenNode;
+#[cfg(feature = "node")]
 use super::raft_store::RaftStoreOptions;
 use super::suggest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,11 +37,11 @@ use crate::policy::{Actor, Permission, Policies, Rights, Subject};
 use crate::sql::PostgresDatabase;
 #[cfg(feature = "sql")]
 use crate::sql::{Database, SqliteDatabase, SqliteFile, SqliteOptions};
-#[cfg(feature = "node")]
-use crate::store::RaftStore;
 #[cfg(feature = "sql")]
 use crate::store::SqlStore;
 use crate::store::{BoundStore, MemoryStore, Store, StoreHandle, WallClock};
+#[cfg(feature = "node")]
+use crate::store::{CrdtStore, RaftStore};
 
 /// An engine on a configuration, used by an actor. Clones share the engine.
 ///
@@ -261,7 +266,7 @@ impl Inner {
                 }
                 Ok(SqlStore::open(database.clone(), sql.options().clone()).await?)
             }
-            EntryKind::RaftStore(options) => self.open_raft_store(entry, options).await,
+            EntryKind::RaftStore(_) | EntryKind::CrdtStore(_) => self.open_view(entry).await,
             EntryKind::Policy(_) => Err(no_store(entry)),
             #[cfg(feature = "sql")]
             EntryKind::SqliteDatabase(_) => Err(no_store(entry)),
@@ -271,32 +276,38 @@ impl Inner {
         }
     }
 
-    /// A view on the Raft engine of the node, which is opened by the first one.
+    /// A view on an engine of the node, which is opened by the first one.
     #[cfg(feature = "node")]
-    async fn open_raft_store(
-        &self,
-        entry: &RegistryEntry,
-        options: &RaftStoreOptions,
-    ) -> Result<Arc<dyn Store>> {
+    async fn open_view(&self, entry: &RegistryEntry) -> Result<Arc<dyn Store>> {
         let Some(cluster) = self.config.cluster() else { return Err(no_cluster(entry)) };
         let node = self.node.get_or_try_init(|| OpenNode::open(cluster)).await?;
-        Ok(Arc::new(RaftStore::new(Arc::clone(node.session()), options.keyspace.clone())))
+        let session = node.session();
+        match entry.kind() {
+            EntryKind::RaftStore(RaftStoreOptions { keyspace }) => {
+                Ok(Arc::new(RaftStore::new(Arc::clone(session), keyspace.clone())))
+            }
+            EntryKind::CrdtStore(CrdtStoreOptions { keyspace, durable }) => {
+                let access = session.access().clone();
+                let store = CrdtStore::new(access, keyspace.clone(), *durable);
+                // Others may be away for any time: who waits for them is told so by each call.
+                if cluster.membership.socket_addr().is_none() {
+                    store.until_joined(ALONE_WAIT).await;
+                }
+                Ok(Arc::new(store))
+            }
+            _ => Err(no_store(entry)),
+        }
     }
 
     #[cfg(not(feature = "node"))]
     #[expect(clippy::unused_async, reason = "with a node it opens that one")]
-    async fn open_raft_store(
-        &self,
-        entry: &RegistryEntry,
-        options: &RaftStoreOptions,
-    ) -> Result<Arc<dyn Store>> {
+    async fn open_view(&self, entry: &RegistryEntry) -> Result<Arc<dyn Store>> {
         if self.config.cluster().is_none() {
             return Err(no_cluster(entry));
         }
-        let message = format!(
-            "this build has no node, which would keep the namespace {}; use another kind of store",
-            options.keyspace
-        );
+        let kind = entry.kind().name();
+        let message =
+            format!("this build has no node, which a {kind} needs; use another kind of store");
         Err(Error::unavailable(message).with_retryable(false))
     }
 
@@ -347,7 +358,8 @@ fn databases(config: &Config) -> BTreeMap<EntryId, Database> {
         | EntryKind::Policy(_)
         | EntryKind::SqlStore(_)
         | EntryKind::Kv(_)
-        | EntryKind::RaftStore(_) => None,
+        | EntryKind::RaftStore(_)
+        | EntryKind::CrdtStore(_) => None,
     };
     let entries = config.entries().iter();
     entries.filter_map(|entry| Some((entry.id().clone(), database(entry)?))).collect()
@@ -397,6 +409,10 @@ fn in_entry(entry: &RegistryEntry, error: Error) -> Error {
 fn is_merely_down(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
 }
+
+/// How long a node that is alone may take until its replicas serve.
+#[cfg(feature = "node")]
+const ALONE_WAIT: Duration = Duration::from_secs(5);
 
 impl fmt::Debug for Plimsoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::config::LoadOptions;
+use super::crdt_store::{self, CrdtStoreOptions};
 use super::entry_id::{self, EntryId};
 use super::fields::{Fields, Given};
 use super::kv::{self, KvEntry};
@@ -57,6 +58,8 @@ pub enum EntryKind {
     Kv(KvEntry),
     /// `store.kv.raft`.
     RaftStore(RaftStoreOptions),
+    /// `store.kv.crdt`.
+    CrdtStore(CrdtStoreOptions),
 }
 
 impl EntryKind {
@@ -74,6 +77,7 @@ impl EntryKind {
             Self::PostgresDatabase(_) => DB_SQL_POSTGRES,
             Self::Kv(_) => KV,
             Self::RaftStore(_) => STORE_KV_RAFT,
+            Self::CrdtStore(_) => STORE_KV_CRDT,
         }
     }
 
@@ -81,7 +85,7 @@ impl EntryKind {
     #[must_use]
     pub const fn is_store(&self) -> bool {
         match self {
-            Self::MemoryStore(_) | Self::RaftStore(_) => true,
+            Self::MemoryStore(_) | Self::RaftStore(_) | Self::CrdtStore(_) => true,
             Self::Policy(_) => false,
             #[cfg(feature = "sql")]
             Self::SqlStore(_) => true,
@@ -105,7 +109,8 @@ impl EntryKind {
             | Self::Policy(_)
             | Self::SqlStore(_)
             | Self::Kv(_)
-            | Self::RaftStore(_) => false,
+            | Self::RaftStore(_)
+            | Self::CrdtStore(_) => false,
         }
     }
 }
@@ -156,7 +161,10 @@ impl RegistryEntry {
             EntryKind::SqliteDatabase(_) => None,
             #[cfg(feature = "postgres")]
             EntryKind::PostgresDatabase(_) => None,
-            EntryKind::MemoryStore(_) | EntryKind::Policy(_) | EntryKind::RaftStore(_) => None,
+            EntryKind::MemoryStore(_)
+            | EntryKind::Policy(_)
+            | EntryKind::RaftStore(_)
+            | EntryKind::CrdtStore(_) => None,
             EntryKind::Kv(entry) => Some(entry.reference()),
         }
     }
@@ -260,6 +268,7 @@ fn read_kind(
         DB_SQL_POSTGRES => postgres::read(&mut fields, folder).map(EntryKind::PostgresDatabase),
         KV => kv::read(&mut fields).map(EntryKind::Kv),
         STORE_KV_RAFT => raft_store::read(&mut fields).map(EntryKind::RaftStore),
+        STORE_KV_CRDT => crdt_store::read(&mut fields).map(EntryKind::CrdtStore),
         _ => {
             // The fields of a kind that is not read mean nothing here.
             fields.report(kind_origin, refused_kind(kind));
@@ -298,11 +307,6 @@ fn refused_kind(kind: &str) -> String {
             "{kind} needs the feature postgres, which this build lacks; add it to the build"
         );
     }
-    if KINDS.contains(&kind) {
-        return format!(
-            "{kind} is not supported by this build; remove the entry, or use one of {built}"
-        );
-    }
     let near = did_you_mean(kind, KINDS);
     format!(
         "{kind:?} is no kind of entry{near} (known are {built}); --skip-foreign-kinds leaves out \
@@ -314,26 +318,27 @@ pub(super) const STORE_MEMORY: &str = "store.memory";
 pub(super) const SECURITY_POLICY: &str = "security.policy";
 pub(super) const STORE_SQL: &str = "store.sql";
 pub(super) const STORE_KV_RAFT: &str = "store.kv.raft";
+pub(super) const STORE_KV_CRDT: &str = "store.kv.crdt";
 pub(super) const DB_SQL_SQLITE: &str = "db.sql.sqlite";
 pub(super) const DB_SQL_POSTGRES: &str = "db.sql.postgres";
 pub(super) const KV: &str = "kv";
 
 /// The kinds that this build can open.
 const BUILT_KINDS: &[&str] = if cfg!(feature = "postgres") {
-    &[STORE_MEMORY, STORE_SQL, STORE_KV_RAFT, DB_SQL_SQLITE, DB_SQL_POSTGRES, KV, SECURITY_POLICY]
+    &KINDS
 } else if cfg!(feature = "sql") {
-    &[STORE_MEMORY, STORE_SQL, STORE_KV_RAFT, DB_SQL_SQLITE, KV, SECURITY_POLICY]
+    &[STORE_MEMORY, STORE_SQL, STORE_KV_RAFT, STORE_KV_CRDT, DB_SQL_SQLITE, KV, SECURITY_POLICY]
 } else {
-    &[STORE_MEMORY, STORE_KV_RAFT, KV, SECURITY_POLICY]
+    &[STORE_MEMORY, STORE_KV_RAFT, STORE_KV_CRDT, KV, SECURITY_POLICY]
 };
 
 /// The kinds that are ours: they are never skipped as foreign.
 const KINDS: [&str; 8] = [
     STORE_MEMORY,
     STORE_SQL,
-    DB_SQL_SQLITE,
     STORE_KV_RAFT,
-    "store.kv.crdt",
+    STORE_KV_CRDT,
+    DB_SQL_SQLITE,
     DB_SQL_POSTGRES,
     KV,
     SECURITY_POLICY,

@@ -24,6 +24,7 @@
 mod builder;
 mod cluster;
 mod config;
+mod crdt_store;
 mod duration;
 mod engine;
 mod entry;
@@ -54,6 +55,7 @@ pub use cluster::{
     RaftRole,
 };
 pub use config::{Config, LoadOptions};
+pub use crdt_store::CrdtStoreOptions;
 pub use duration::parse_duration;
 pub use engine::Plimsoll;
 pub use entry::{EntryKind, RegistryEntry, SkippedEntry};

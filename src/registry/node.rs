@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cluster::{ClusterOptions, RaftOptions, RaftRole};
+use super::cluster::{ClusterOptions, CrdtOptions, RaftOptions, RaftRole};
+use crate::crdt;
 use crate::error::{Error, Result};
 #[cfg(feature = "http")]
 use crate::http::{HttpListener, HttpServer};
@@ -47,6 +48,7 @@ impl OpenNode {
                 session,
             });
         }
+        refuse_eviction(options)?;
         let system = options.raft.data_dir.join("_sys");
         let (folder, replicas) = (system.join("raft"), system.join("kvcrdt"));
         #[cfg(feature = "http")]
@@ -96,6 +98,18 @@ impl OpenNode {
     #[must_use]
     pub const fn session(&self) -> &Arc<Session> {
         &self.session
+    }
+}
+
+/// What was asked for is not left out silently.
+fn refuse_eviction(options: &ClusterOptions) -> Result<()> {
+    match options.crdt.eviction_horizon {
+        None => Ok(()),
+        Some(_) => Err(Error::invalid(
+            "this build waits for absent members for ever, and evicts none: write \
+             cluster.crdt.eviction_horizon: 0, and remove a member that will not come back",
+        )
+        .with_detail("field", "cluster.crdt.eviction_horizon")),
     }
 }
 
@@ -153,13 +167,21 @@ fn node_options(options: &ClusterOptions) -> Result<NodeOptions> {
         is_eligible: raft.eligible,
         voters_max: raft.max_voters,
         raft: engine_options(raft),
+        crdt: replica_options(&options.crdt),
         ..NodeOptions::alone(&options.name, Arc::new(WallClock::new()))
     })
 }
 
+fn replica_options(options: &CrdtOptions) -> crdt::Options {
+    crdt::Options {
+        clock_bound_ms: milliseconds(options.clock_bound),
+        tombstones_max: usize::try_from(options.max_tombstones).unwrap_or(usize::MAX),
+        ..crdt::Options::default()
+    }
+}
+
 /// Two ticks a heartbeat, so that it is never late by more than half of its period.
 fn engine_options(options: &RaftOptions) -> raft::Options {
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_ms = milliseconds(options.heartbeat_timeout).max(2);
     let tick_ms = (heartbeat_ms / 2).min(TICK_MS_MAX);
     let ticks = |ms: u64| usize::try_from(ms.div_ceil(tick_ms)).unwrap_or(usize::MAX);
@@ -174,6 +196,10 @@ fn engine_options(options: &RaftOptions) -> raft::Options {
     }
 }
 
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The longest tick: deadlines of requests are looked at once in each.
 const TICK_MS_MAX: u64 = 100;
 
@@ -185,6 +211,7 @@ mod tests {
     fn the_defaults_are_those_of_the_engine() {
         let options = engine_options(&RaftOptions::new("folder"));
         assert_eq!(options, raft::Options { priority: 100, ..raft::Options::default() });
+        assert_eq!(replica_options(&CrdtOptions::default()), crdt::Options::default());
     }
 
     #[test]

@@ -290,14 +290,15 @@ impl StoreHandle {
             return Ok(());
         }
         self.require(self.0.info.conditional_put, "conditional writes")?;
-        if condition == Condition::Version(Version::Unversioned) {
-            return Err(Error::invalid(format!(
-                "\"{}\" is a version of a store that has none, and never one of {}",
-                Version::Unversioned,
-                self.0.id
-            )));
+        match condition {
+            Condition::Version(version @ (Version::Unversioned | Version::Stamped { .. })) => {
+                let id = &self.0.id;
+                Err(Error::invalid(format!(
+                    "\"{version}\" is a version of another kind of store, and never one of {id}"
+                )))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn require(&self, is_supported: bool, what: &str) -> Result<()> {

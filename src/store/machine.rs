@@ -1,5 +1,6 @@
 //! The machine's words in those of stores, and back: what the kinds on the machine share.
 
+use super::paging::page_from;
 use crate::clock::UnixMillis;
 use crate::entry::{
     Change, Entry, Key, ListQuery, Operation, OperationResult, Page, PutOptions, Version,
@@ -34,8 +35,7 @@ pub(super) async fn page_of(
 pub(super) fn to_page(page: &MachinePage) -> Page {
     let items: Vec<_> =
         page.items.iter().map(|(key, record)| to_entry(key.to_key(), record)).collect();
-    let cursor = items.last().map_or_else(String::new, |last| last.key.to_string());
-    Page { items, cursor, has_more: page.has_more }
+    page_from(items, page.has_more)
 }
 
 /// The part of a change that a watch asks for and may tell, if there is any.
@@ -63,7 +63,9 @@ pub(super) fn filtered(
 /// The revision after which a watch starts.
 pub(super) fn start_of_watch(machine: &StateMachine, version: Version) -> Result<u64> {
     match version {
-        Version::Unversioned => Err(Error::invalid("after must be a version of this store")),
+        Version::Unversioned | Version::Stamped { .. } => {
+            Err(Error::invalid("after must be a version of this store"))
+        }
         Version::Numbered { epoch, revision } if epoch == machine.epoch() => {
             if revision > machine.revision() {
                 return Err(Error::invalid(format!("{version} is no version of this store yet")));

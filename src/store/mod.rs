@@ -19,10 +19,13 @@
 
 mod bound;
 mod clock;
+#[cfg(feature = "node")]
+mod crdt;
 mod handle;
 mod info;
 mod machine;
 mod memory;
+mod paging;
 #[cfg(feature = "node")]
 mod raft;
 #[cfg(feature = "sql")]
@@ -40,6 +43,8 @@ use crate::value::Value;
 
 pub use bound::{Acquiring, BoundStore};
 pub use clock::{SystemClock, WallClock};
+#[cfg(feature = "node")]
+pub use crdt::CrdtStore;
 pub use handle::StoreHandle;
 pub use info::{Backend, Consistency, Info};
 pub use memory::{MemoryOptions, MemoryStore};

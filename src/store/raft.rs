@@ -16,6 +16,7 @@ use super::machine::{
     closed, compacted, filtered, page_of, put_entry, refused, start_of_watch, to_entry, to_page,
     to_put, to_result, to_write, unexpected,
 };
+use super::paging::Filling;
 use super::watch::{ChangeSource, NextChange};
 use super::{Backend, Consistency, Info, Resolved, Store, Watch, WatchQuery};
 use crate::clock::UnixMillis;
@@ -73,8 +74,6 @@ impl RaftStore {
         Ok(())
     }
 
-    /// A page of what may be read: pages of the cluster are asked for until it is full, and its items
-    /// are one after the other as of one of them each.
     async fn page_of_client(
         &self,
         client: &Client,
@@ -84,21 +83,11 @@ impl RaftStore {
         if !rights.are_restricted() {
             return Ok(to_page(&client.page(&self.keyspace, query, TIMEOUT).await?));
         }
-        let mut query = query.clone();
-        let wanted = query.items_max();
-        let mut items = Vec::new();
+        let mut filling = Filling::new(query, rights);
         loop {
-            let page = client.page(&self.keyspace, &query, TIMEOUT).await?;
-            let Some((last, _)) = page.items.last() else { break Ok(page_from(items, false)) };
-            query.after = last.key().as_bytes().to_vec();
-            let Page { items: more, .. } = to_page(&page);
-            items.extend(more.into_iter().filter(|entry| rights.may_read(entry.key.as_str())));
-            if items.len() > wanted {
-                items.truncate(wanted);
-                break Ok(page_from(items, true));
-            }
-            if !page.has_more {
-                break Ok(page_from(items, false));
+            let page = client.page(&self.keyspace, filling.query(), TIMEOUT).await?;
+            if let Some(page) = filling.take(to_page(&page)) {
+                return Ok(page);
             }
         }
     }
@@ -230,11 +219,6 @@ impl Store for RaftStore {
             last => Resolved::Transacted(results.into_iter().chain(last).collect()),
         })
     }
-}
-
-fn page_from(items: Vec<Entry>, has_more: bool) -> Page {
-    let cursor = items.last().map_or_else(String::new, |last| last.key.to_string());
-    Page { items, cursor, has_more }
 }
 
 /// What a write gave, from the command itself.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use plimsoll::entry::{Condition, Version};
+use plimsoll::entry::{Condition, StampVersion, Version};
 use plimsoll::error::ErrorKind;
+use plimsoll::hlc::HybridTime;
+use plimsoll::store::WatchQuery;
 
 use crate::{Store, assert_refused, for_every_kind};
 
 fn other_epoch(version: Version) -> Version {
     match version {
         Version::Numbered { epoch, revision } => Version::Numbered { epoch: epoch + 1, revision },
-        Version::Unversioned => version,
+        Version::Unversioned | Version::Stamped { .. } => version,
     }
 }
 
@@ -19,7 +21,7 @@ fn later(version: Version) -> Version {
         Version::Numbered { epoch, revision } => {
             Version::Numbered { epoch, revision: revision + 100 }
         }
-        Version::Unversioned => version,
+        Version::Unversioned | Version::Stamped { .. } => version,
     }
 }
 
@@ -118,12 +120,19 @@ async fn foreign_and_future_versions_conflict() {
 }
 
 #[tokio::test]
-async fn a_version_of_a_store_without_versions_is_invalid() {
+async fn a_version_of_another_kind_of_store_is_invalid() {
     where_conditional(async |store| {
         store.write("k", 1).await;
-        let condition = Condition::Version(Version::Unversioned);
-        assert_refused(store.write_if("k", condition).await, ErrorKind::Invalid);
-        assert_refused(store.delete("k", Some(Version::Unversioned)).await, ErrorKind::Invalid);
+        let time = HybridTime { wall: store.now(), logical: 0 };
+        for foreign in [Version::Unversioned, Version::Stamped(StampVersion::new(time, 1, 1))] {
+            let condition = Condition::Version(foreign);
+            assert_refused(store.write_if("k", condition).await, ErrorKind::Invalid);
+            assert_refused(store.delete("k", Some(foreign)).await, ErrorKind::Invalid);
+            let operations = [crate::put("k", condition)];
+            assert_refused(store.transact(&operations).await, ErrorKind::Invalid);
+            let query = WatchQuery { after: Some(foreign), ..WatchQuery::default() };
+            assert_eq!(store.watch(&query).await.unwrap_err().kind(), ErrorKind::Invalid);
+        }
     })
     .await;
 }
@@ -173,7 +182,7 @@ async fn a_command_that_changes_something_takes_one_revision() {
     where_conditional(async |store| {
         let revision = async || match store.write("probe", 1).await.version {
             Version::Numbered { revision, .. } => revision,
-            Version::Unversioned => panic!("conditions need versions"),
+            version => panic!("{version}: conditions need revisions"),
         };
         let before = revision().await;
         store.write("k", 1).await;

@@ -24,9 +24,14 @@ async fn info_says_what_the_kind_is() {
             Kind::Postgres => (Backend::Sql, [true, true, false, false, true, false, false]),
             #[cfg(feature = "node")]
             Kind::Raft => (Backend::KvRaft, [true; 7]),
+            #[cfg(feature = "node")]
+            Kind::Crdt => (Backend::KvCrdt, [false, true, true, false, true, false, false]),
+            #[cfg(feature = "node")]
+            Kind::DurableCrdt => (Backend::KvCrdt, [true, true, true, false, true, false, false]),
         };
         let consistency = match backend {
             Backend::KvRaft => Consistency::Linearizable,
+            Backend::KvCrdt => Consistency::Eventual,
             _ => Consistency::Local,
         };
         assert_eq!((info.backend, info.consistency), (backend, consistency));

@@ -33,6 +33,10 @@ const KINDS: &[Kind] = &[
     Kind::Postgres,
     #[cfg(feature = "node")]
     Kind::Raft,
+    #[cfg(feature = "node")]
+    Kind::Crdt,
+    #[cfg(feature = "node")]
+    Kind::DurableCrdt,
 ];
 
 /// Every kind that can be had here.

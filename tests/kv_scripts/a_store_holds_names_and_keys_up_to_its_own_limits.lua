@@ -1,4 +1,4 @@
--- kinds: bound.memory bound.sql
+-- kinds: bound.memory bound.sql bound.crdt
 -- The key of the store is the namespace in hexadecimal digits, a slash, and the key.
 local key = ("k"):rep(1024 - 5)
 kv:put(key, "v")

@@ -57,8 +57,24 @@ cluster:
 ",
 };
 
+#[cfg(feature = "node")]
+pub const CRDT: Kind = Kind {
+    backend: "kv.crdt",
+    entries: "
+  - name: cache
+    kind: store.kv.crdt
+    namespace: cache
+cluster:
+  enabled: true
+  name: solo
+  raft: {data_dir: data, heartbeat_timeout: 10ms, election_timeout: 50ms}
+",
+};
+
 pub const KINDS: &[Kind] = &[
     MEMORY,
+    #[cfg(feature = "node")]
+    CRDT,
     #[cfg(feature = "node")]
     RAFT,
     #[cfg(feature = "sql")]

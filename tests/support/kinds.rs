@@ -1,6 +1,10 @@
 //! Every kind of store, each with what a test needs: a clock set by hand, a way to open it, to
 //! acquire handles, and to open it again.
 
+#[allow(clippy::duplicate_mod, reason = "the fuzz targets use stores and namespaces")]
+#[cfg(feature = "node")]
+#[path = "crdt_kind.rs"]
+mod crdt_kind;
 #[cfg(all(feature = "postgres", unix))]
 mod postgres;
 #[cfg(feature = "node")]
@@ -36,6 +40,14 @@ pub enum Kind {
     #[cfg(feature = "node")]
     #[allow(dead_code)]
     Raft,
+    /// `store.kv.crdt` of one node.
+    #[cfg(feature = "node")]
+    #[allow(dead_code)]
+    Crdt,
+    /// The same with `durable: true`.
+    #[cfg(feature = "node")]
+    #[allow(dead_code)]
+    DurableCrdt,
 }
 
 impl Kind {
@@ -48,7 +60,7 @@ impl Kind {
             #[cfg(all(feature = "postgres", unix))]
             Self::Postgres => postgres::shared().is_some(),
             #[cfg(feature = "node")]
-            Self::Raft => true,
+            Self::Raft | Self::Crdt | Self::DurableCrdt => true,
         }
     }
 }
@@ -73,6 +85,9 @@ enum Backing {
     /// Taken only while it is opened again.
     #[cfg(feature = "node")]
     Raft(Option<raft_kind::RaftKind>),
+    /// Likewise.
+    #[cfg(feature = "node")]
+    Crdt(Option<crdt_kind::CrdtKind>),
 }
 
 /// Where an SQL database is.
@@ -99,6 +114,11 @@ impl Fixture {
             }
             #[cfg(feature = "node")]
             Kind::Raft => Backing::Raft(Some(raft_kind::RaftKind::open(1, &clock).await)),
+            #[cfg(feature = "node")]
+            Kind::Crdt | Kind::DurableCrdt => {
+                let durable = kind == Kind::DurableCrdt;
+                Backing::Crdt(Some(crdt_kind::CrdtKind::open(durable, &clock).await))
+            }
         };
         Self { clock, max_size, openings: 1, backing }
     }
@@ -122,6 +142,13 @@ impl Fixture {
                 drop(node);
                 *kind = Some(raft_kind::RaftKind::open_on(folder, 1, &self.clock).await);
             }
+            #[cfg(feature = "node")]
+            Backing::Crdt(kind) => {
+                let open = kind.take().expect("it is open");
+                // A start begins above all that an earlier one may have stamped, up to a second ahead.
+                self.clock.advance_ms(900);
+                *kind = Some(open.reopen(&self.clock).await);
+            }
         }
     }
 
@@ -142,7 +169,7 @@ impl Fixture {
             #[cfg(feature = "sql")]
             Backing::Sql { .. } => None,
             #[cfg(feature = "node")]
-            Backing::Raft(_) => None,
+            Backing::Raft(_) | Backing::Crdt(_) => None,
         }
     }
 
@@ -157,7 +184,15 @@ impl Fixture {
 
     /// Whether it keeps its entries when it is opened again.
     pub fn keeps_entries(&self) -> bool {
-        !matches!(self.backing, Backing::Memory(_))
+        match &self.backing {
+            Backing::Memory(_) => false,
+            #[cfg(feature = "sql")]
+            Backing::Sql { .. } => true,
+            #[cfg(feature = "node")]
+            Backing::Raft(_) => true,
+            #[cfg(feature = "node")]
+            Backing::Crdt(kind) => kind.as_ref().expect("it is open").durable,
+        }
     }
 
     /// Most live entries, if its kind has a limit.
@@ -167,7 +202,7 @@ impl Fixture {
             #[cfg(feature = "sql")]
             Backing::Sql { .. } => None,
             #[cfg(feature = "node")]
-            Backing::Raft(_) => None,
+            Backing::Raft(_) | Backing::Crdt(_) => None,
         }
     }
 
@@ -178,6 +213,8 @@ impl Fixture {
             Backing::Sql { store, .. } => store.clone(),
             #[cfg(feature = "node")]
             Backing::Raft(kind) => kind.as_ref().expect("it is open").store.clone(),
+            #[cfg(feature = "node")]
+            Backing::Crdt(kind) => kind.as_ref().expect("it is open").store.clone(),
         }
     }
 }

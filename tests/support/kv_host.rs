@@ -4,6 +4,10 @@
 //! including test has `mod host` too.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test uses what it needs")]
 
+#[allow(clippy::duplicate_mod, reason = "the fuzz targets use stores and namespaces")]
+#[path = "crdt_kind.rs"]
+mod crdt_kind;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plimsoll::clock::{Clock, ManualClock, UnixMillis};
@@ -28,10 +32,13 @@ pub enum KvKind {
     BoundToMemory,
     /// A `store.sql`.
     BoundToSql,
+    /// A `store.kv.crdt` of one node.
+    BoundToCrdt,
 }
 
 impl KvKind {
-    pub const ALL: [Self; 4] = [Self::Memory, Self::Sqlite, Self::BoundToMemory, Self::BoundToSql];
+    pub const ALL: [Self; 5] =
+        [Self::Memory, Self::Sqlite, Self::BoundToMemory, Self::BoundToSql, Self::BoundToCrdt];
 
     /// As scripts name it.
     pub const fn name(self) -> &'static str {
@@ -40,6 +47,7 @@ impl KvKind {
             Self::Sqlite => "sqlite",
             Self::BoundToMemory => "bound.memory",
             Self::BoundToSql => "bound.sql",
+            Self::BoundToCrdt => "bound.crdt",
         }
     }
 }
@@ -51,6 +59,8 @@ pub struct KvFixture {
     /// The store of a bound kind.
     pub store: Option<StoreHandle>,
     pub folder: TempDir,
+    /// The node of a kind that has one.
+    node: Option<crdt_kind::CrdtKind>,
 }
 
 impl KvFixture {
@@ -58,6 +68,7 @@ impl KvFixture {
         let manual = ManualClock::new(START);
         let clock: Arc<dyn Clock> = Arc::new(manual.clone());
         let folder = tempfile::tempdir().unwrap();
+        let mut node = None;
         let (backend, store): (Arc<dyn Backend>, _) = match kind {
             KvKind::Memory => (Arc::new(Memory::new()), None),
             KvKind::Sqlite => (SqliteNamespaces::open(folder.path().join("data/kv.db")), None),
@@ -66,9 +77,13 @@ impl KvFixture {
                 bound(MemoryStore::with_clock(options, 1, Arc::clone(&clock)))
             }
             KvKind::BoundToSql => bound(sql_store(folder.path(), Arc::clone(&clock)).await),
+            KvKind::BoundToCrdt => {
+                let crdt = node.insert(crdt_kind::CrdtKind::open(false, &manual).await);
+                bound(crdt.store.clone())
+            }
         };
         let namespaces = Namespaces::new(backend, clock);
-        Self { namespaces, clock: manual, store, folder }
+        Self { namespaces, clock: manual, store, folder, node }
     }
 }
 

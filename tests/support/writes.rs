@@ -107,7 +107,7 @@ impl Versions {
                 Version::Numbered { epoch, revision } => {
                     Version::Numbered { epoch: epoch ^ 0xff00, revision }
                 }
-                Version::Unversioned => first,
+                Version::Unversioned | Version::Stamped { .. } => first,
             },
             VersionPick::Future(ahead) => Version::Numbered { epoch, revision: revision + ahead },
             VersionPick::Unversioned => Version::Unversioned,

@@ -164,6 +164,7 @@ impl fmt::Display for Short {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Version::Unversioned => f.write_str("v0"),
+            Version::Stamped { .. } => write!(f, "v{}", self.0),
             Version::Numbered { revision, .. } => write!(f, "v{revision}"),
         }
     }

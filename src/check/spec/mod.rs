@@ -271,7 +271,7 @@ impl Spec {
                 let later = self.history.iter().skip((known - (self.revision - revision)) as usize);
                 Ok(later.cloned().collect())
             }
-            Version::Numbered { .. } | Version::Unversioned => {
+            Version::Numbered { .. } | Version::Unversioned | Version::Stamped { .. } => {
                 Err(Refusal::new(ErrorKind::Invalid))
             }
         }

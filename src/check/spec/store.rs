@@ -93,7 +93,11 @@ impl Spec {
                 return Err(invalid);
             }
             // A version of another kind of store: it could not have been one of this store's.
-            if condition == Condition::Version(Version::Unversioned) {
+            let is_foreign = matches!(
+                condition,
+                Condition::Version(Version::Unversioned | Version::Stamped { .. })
+            );
+            if is_foreign {
                 return Err(invalid.at(index));
             }
         }

@@ -401,7 +401,7 @@ impl<'a> Replay<'a> {
             Some(Version::Numbered { epoch, revision }) => {
                 epoch == self.epoch && revision > self.revision
             }
-            Some(Version::Unversioned) | None => false,
+            Some(Version::Unversioned | Version::Stamped { .. }) | None => false,
         };
         let told = seen.map_or(String::new(), |seen| format!(" (it was told {})", Short(seen)));
         let explanation = format!(

@@ -533,7 +533,7 @@ impl<'a> KeyFacts<'a> {
 const fn name_of(version: Version) -> (u64, u64) {
     match version {
         Version::Numbered { epoch, revision } => (epoch, revision),
-        Version::Unversioned => (0, 0),
+        Version::Unversioned | Version::Stamped { .. } => (0, 0),
     }
 }
 

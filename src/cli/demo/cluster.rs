@@ -10,6 +10,7 @@ use super::super::init::write_secret;
 use super::{Told, only_one};
 use crate::check::history::History;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gossip::Space;
 use crate::node::{
     ClusterNode, Disks, Drawn, MemberStatus, NetworkOptions, NodeHandle, NodeOptions, Phase, Probe,
     storage_error,
@@ -129,11 +130,12 @@ impl Cluster {
     }
 
     async fn open(&self, place: usize) -> Result<ClusterNode> {
-        let open = |part| {
-            let disk = FsDisk::open(&self.folder.join(Self::name(place)).join(part));
-            disk.map_err(|error| storage_error(&StorageError::Disk(error)))
+        let folder = self.folder.join(Self::name(place));
+        let disk = |name| {
+            let disk = FsDisk::open(&folder.join(name)).map_err(StorageError::Disk);
+            disk.map_err(|error| storage_error(&error))
         };
-        let (disk, replicas) = (open("raft")?, open("kvcrdt")?);
+        let disks = Disks { raft: disk("raft")?, crdt: Some(disk("kvcrdt")?) };
         let network = NetworkOptions {
             secret: self.secret.clone(),
             listen: self.places[place].members.clone(),
@@ -151,7 +153,7 @@ impl Cluster {
             ..NodeOptions::alone(Self::name(place), Arc::new(WallClock::new()))
         };
         let drawn = Drawn { epoch: self.epoch, ..Drawn::from_system() };
-        ClusterNode::open_on(Disks { raft: disk, crdt: Some(replicas) }, options, drawn).await
+        ClusterNode::open_on(disks, options, drawn).await
     }
 
     /// Ends a node without a word: what it has not written down is lost.
@@ -189,6 +191,21 @@ impl Cluster {
             tokio::time::sleep(PAUSE).await;
         }
         Err("there is no leader".to_owned())
+    }
+
+    /// Waits until the replicas of all nodes have met, and serve.
+    pub async fn replicas_have_joined(&self) -> Told<()> {
+        let until = Instant::now() + PATIENCE;
+        for place in 0..NODES {
+            let handle = self.handle(place).ok_or("it was started")?;
+            while handle.crdt().replica(Space::Volatile).await.is_err() {
+                if Instant::now() > until {
+                    return Err(format!("the replica of {} does not join", Self::name(place)));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until a node has applied what others had when this was called; answers the index.

@@ -26,7 +26,9 @@ use super::output::{BOLD, DIM, GREEN, RESET, say};
 use crate::error::Error;
 use crate::keyspace::Keyspace;
 use crate::raft::Request;
-use crate::registry::{ClusterOptions, Config, HostAddress, Plimsoll, RaftRole, RaftStoreOptions};
+use crate::registry::{
+    ClusterOptions, Config, CrdtStoreOptions, HostAddress, Plimsoll, RaftRole, RaftStoreOptions,
+};
 use crate::sql::{Identifier, SqliteFile, SqliteOptions};
 use crate::store::{MemoryOptions, SqlOptions};
 use clients::Clients;
@@ -61,7 +63,10 @@ async fn play(folder: &Path, args: &DemoArgs) -> Told<()> {
     let config = config(folder, &cluster).map_err(|error| error.to_string())?;
     let engine = Plimsoll::open(config).await.map_err(|error| error.to_string())?;
     say!("{BOLD}Act two: a tour in Lua.{RESET}");
-    say!("app:cache is in memory, app:records in SQLite, app:deployments on the three nodes.\n");
+    say!(
+        "app:cache is in memory, app:records in SQLite; app:deployments and app:sessions are on the"
+    );
+    say!("three nodes, one agreed on, the other gossiped.\n");
     tour::walk(&engine).await?;
     survive(&mut cluster, &engine).await?;
     sides::write(&cluster).await?;
@@ -84,6 +89,7 @@ async fn found(folder: &Path) -> Told<Cluster> {
     let leader = cluster.leader().await?;
     let after = began.elapsed().as_millis();
     say!("They founded a cluster and elected {} in {after} ms.\n", Cluster::name(leader));
+    cluster.replicas_have_joined().await?;
     Ok(cluster)
 }
 
@@ -164,11 +170,13 @@ fn config(folder: &Path, cluster: &Cluster) -> Result<Config, Error> {
     options.membership.join_addrs = addresses.collect::<Result<_, _>>()?;
     let table = SqlOptions { create_table: true, ..SqlOptions::new(Identifier::new("records")?) };
     let keyspace = Keyspace::new("deployments")?;
+    let sessions = Keyspace::new("sessions")?;
     Config::builder()
         .folder(folder)
         .cluster(options)
         .memory("app:cache", MemoryOptions::default())
         .raft_store("app:deployments", RaftStoreOptions { keyspace })
+        .crdt_store("app:sessions", CrdtStoreOptions { keyspace: sessions, durable: false })
         .sqlite("app:database", SqliteOptions::new(SqliteFile::Path("records.db".into())))
         .sql_store("app:records", "app:database", table)
         .build()

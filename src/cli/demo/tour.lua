@@ -4,12 +4,14 @@
 
 -- # A store is found by its id
 -- Its id and options stand in a YAML file; scripts do not change with the kind. In memory, in SQL,
--- or on the nodes of a Raft cluster: what differs is what a store can promise, and it says so.
+-- agreed on by the nodes of a cluster, or gossiped between them: what differs is what a store can
+-- promise, and it says so.
 store = require("store")
 cache = assert(store.get("app:cache"))
 records = assert(store.get("app:records"))
 deployments = assert(store.get("app:deployments"))
-for _, s in ipairs({ cache, records, deployments }) do
+sessions = assert(store.get("app:sessions"))
+for _, s in ipairs({ cache, records, deployments, sessions }) do
     local info = s:info()
     print(info.id, info.backend, info.consistency, info.durable and "durable" or "gone with the process")
 end
@@ -18,7 +20,7 @@ end
 -- Integers stay integers, floats floats; strings keep every byte, tables every key.
 -- All kinds pass this: SQLite keeps JSON that other programs can read, and loses nothing.
 order = { id = 7, total = 7.0, raw = "\0\xff", lines = { "a", "b", [10] = "sparse" }, [true] = 1 }
-for _, s in ipairs({ cache, records, deployments }) do
+for _, s in ipairs({ cache, records, deployments, sessions }) do
     assert(s:set("order", order))
     local back = s:get("order")
     assert(math.type(back.id) == "integer" and math.type(back.total) == "float")
@@ -111,8 +113,20 @@ for _ = 1, 2 do
 end
 watch:close()
 
+-- # Writing without asking anybody
+-- app:sessions lives on every node: one of them takes the write at once, majority or not, and gossip
+-- brings it to the others. The last write of a key wins, on every node the same: versions are stamps
+-- of the cluster's clock, and sort.
+local mine = sessions:put("session:1", { user = "alice" }, { ttl = 3600 })
+local again = sessions:put("session:1", { user = "bob" })
+assert(again.version > mine.version and sessions:get("session:1").user == "bob")
+print(sessions:info().consistency, again.version)
+print("deleted", sessions:delete("session:1"), "and again", sessions:delete("session:1"))
+
 -- # Stores say what they can
 -- A kind that cannot keep a promise refuses it, instead of keeping it most of the time.
-local _, err = records:put("k", 1, { only_if_absent = true })
-assert(err:kind() == errors.INVALID)
-print(records:info().conditional_put, err:message())
+for _, s in ipairs({ records, sessions }) do
+    local _, err = s:put("k", 1, { only_if_absent = true })
+    assert(err:kind() == errors.INVALID)
+    print(s:info().conditional_put, err:message())
+end

@@ -272,6 +272,7 @@ mod tests {
                     r#"store.get("app:cache")"#,
                     r#"store.get("app:deployments")"#,
                     r#"store.get("app:records")"#,
+                    r#"store.get("app:sessions")"#,
                 ][..],
             ),
             ("x = store.get( 'app:r|", &["x = store.get( 'app:records')"]),

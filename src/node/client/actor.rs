@@ -2,8 +2,9 @@
 //!
 //! Invariants:
 //! 1. A call is answered once: by a node, at its deadline, or because no node can be asked.
-//! 2. What was sent on a connection that broke is sent again on the next one; streams are given back
-//!    instead, whoever reads them knows from where to go on.
+//! 2. What was sent on a connection that broke is sent again on the next one, but for what may be sent
+//!    only once: nobody knows what became of that. Streams are given back, whoever reads them knows from
+//!    where to go on.
 //! 3. It waits for nothing but all of it at once: a connection that stands still delays no deadline.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -23,6 +24,7 @@ use crate::mutant::mutant;
 use crate::node::protocol::{Ask, ClientFrame, NodeFrame, Tell};
 use crate::raft::{Failure, FailureReason};
 use crate::transport::{Connection, FrameSender, TransportError, connect};
+use crate::value::Value;
 
 /// How many bytes wait in a stream.
 pub(super) type Waiting = Arc<AtomicUsize>;
@@ -214,8 +216,12 @@ impl Actor {
         let (mut heard, mut alive_at) = (began, began + ALIVE_PERIOD);
         self.unsent = self.pending.keys().copied().collect();
         self.canceled.clear();
+        let mut is_leaving = false;
         loop {
-            if self.push(&mut sender).is_err() {
+            if is_leaving && !self.awaits_what_is_sent_once() {
+                return End::Connection;
+            }
+            if !is_leaving && self.push(&mut sender).is_err() {
                 return End::Connection;
             }
             let due = self.next_due();
@@ -254,9 +260,14 @@ impl Actor {
                 // Perhaps the others don't hear it. It is not left so fast that all that waits is sent
                 // about when there is no leader anywhere.
                 Verdict::Fails if began.elapsed() < TENURE_MIN => {}
-                Verdict::Fails | Verdict::Gone => return End::Connection,
+                Verdict::Fails => is_leaving = true,
+                Verdict::Gone => return End::Connection,
             }
         }
+    }
+
+    fn awaits_what_is_sent_once(&self) -> bool {
+        self.pending.values().any(|pending| pending.sent > 0 && pending.ask.is_sent_once())
     }
 
     fn take(&mut self, call: Call) {
@@ -353,7 +364,7 @@ impl Actor {
             Tell::Failed(failure) => Some(failure.reason.clone()),
             _ => None,
         };
-        if failed == Some(FailureReason::Stopped) {
+        if failed == Some(FailureReason::Stopped) && !pending.ask.is_sent_once() {
             // As if the connection had broken: it is sent again, elsewhere.
             return Verdict::Gone;
         }
@@ -362,6 +373,7 @@ impl Actor {
             return Verdict::Serves;
         }
         let was_repeated = pending.sent > 1;
+        let is_refusal = self.options.addresses.len() > 1 && is_refusal_of_one_node(&tell);
         match self.remove(id).map(|pending| pending.to) {
             Some(To::One(answer)) => {
                 let answered = match tell {
@@ -383,6 +395,7 @@ impl Actor {
         }
         match failed {
             Some(FailureReason::Timeout | FailureReason::NoLeader) => Verdict::Fails,
+            _ if is_refusal => Verdict::Fails,
             _ => Verdict::Serves,
         }
     }
@@ -460,7 +473,8 @@ impl Actor {
         }
     }
 
-    /// The connection has ended: what waits is to be sent again, and streams are given back.
+    /// The connection has ended: what waits is to be sent again unless it may be sent only once, and
+    /// streams are given back.
     fn disconnected(&mut self) {
         self.place += 1;
         self.unsent.clear();
@@ -468,6 +482,11 @@ impl Actor {
         let ids: Vec<_> = self.pending.keys().copied().collect();
         for id in ids {
             let pending = &self.pending[&id];
+            let is_lost = pending.sent > 0 && pending.ask.is_sent_once();
+            if is_lost {
+                self.fail(id, FailureReason::NoNode(LOST.to_owned()));
+                continue;
+            }
             let has_begun = matches!(pending.to, To::Many(..)) && pending.due.is_none();
             if has_begun {
                 self.remove(id);
@@ -484,6 +503,15 @@ impl Actor {
     }
 }
 
+/// Whether another node might do what this one refuses to do with its replicas.
+fn is_refusal_of_one_node(tell: &Tell) -> bool {
+    let Tell::Error(error) = tell else { return false };
+    let reason = error.detail("reason").and_then(Value::as_str);
+    matches!(reason, Some("clock" | "not_joined" | "removed" | "superseded"))
+}
+
+/// Why a write has an unknown outcome whose connection has ended.
+const LOST: &str = "the connection ended before the node had answered";
 /// Bytes that are given to a connection before some of them were sent.
 const BUFFERED_MAX: usize = 1 << 20;
 /// How long after a deadline the node's own word about it is waited for.

@@ -1,7 +1,7 @@
 //! A client of a cluster: what programs use that are no members.
 //!
 //! It connects on first use to whichever of its addresses answers, and has many calls under way on
-//! that one connection. When the connection breaks it goes on at the next address: calls that were
+//! that one connection (those to replicas on another, see `replicas`). When a connection breaks it goes on at the next address: calls that were
 //! not answered are sent again there, watches go on behind what they have delivered. Nodes forward
 //! what is a leader's to do, so that any of them will do.
 //!
@@ -16,6 +16,7 @@
 mod actor;
 mod backup;
 mod latest;
+mod replicas;
 mod watch;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +73,8 @@ struct Inner {
     probe: Option<Arc<dyn ClientProbe>>,
     /// To the task that owns the connection, once it was needed.
     calls: OnceLock<mpsc::UnboundedSender<Call>>,
+    /// To that which owns the connection for replicas, likewise.
+    replica_calls: OnceLock<mpsc::UnboundedSender<Call>>,
     /// The places of calls that are under way.
     places: Semaphore,
     next_id: AtomicU64,
@@ -105,6 +108,7 @@ impl Client {
             options,
             probe,
             calls: OnceLock::new(),
+            replica_calls: OnceLock::new(),
             places: Semaphore::new(CLIENT_REQUESTS_MAX),
             next_id: AtomicU64::new(1),
         }))
@@ -188,7 +192,7 @@ impl Client {
         timeout: Duration,
     ) -> Result<ClientWatch> {
         let prefix = prefix.into();
-        if after == Some(Version::Unversioned) {
+        if matches!(after, Some(Version::Unversioned | Version::Stamped { .. })) {
             return Err(Error::invalid("after must be a version of this store"));
         }
         if prefix.len() > KEY_BYTES_MAX {
@@ -267,7 +271,11 @@ impl Client {
             return Ended::without_effect(FailureReason::Timeout);
         };
         let (answer, answered) = oneshot::channel();
-        let mut guard = self.give(|id| Call::One { id, ask, deadline, answer });
+        let calls = match ask {
+            Ask::Replica(..) => &self.0.replica_calls,
+            _ => &self.0.calls,
+        };
+        let mut guard = self.give(calls, |id| Call::One { id, ask, deadline, answer });
         let ended = answered.await;
         guard.is_needed = false;
         ended.unwrap_or_else(|_| Ended::unknown(FailureReason::NoNode(GONE.to_owned())))
@@ -278,14 +286,18 @@ impl Client {
         let (sender, told) = mpsc::unbounded_channel();
         let waiting = Arc::default();
         let counter = Arc::clone(&waiting);
-        let guard =
-            self.give(|id| Call::Many { id, ask, deadline, told: sender, waiting: counter });
+        let call = |id| Call::Many { id, ask, deadline, told: sender, waiting: counter };
+        let guard = self.give(&self.0.calls, call);
         Stream { told, waiting, _guard: guard }
     }
 
-    fn give(&self, call: impl FnOnce(u64) -> Call) -> Guard {
+    fn give(
+        &self,
+        calls: &OnceLock<mpsc::UnboundedSender<Call>>,
+        call: impl FnOnce(u64) -> Call,
+    ) -> Guard {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        let calls = self.0.calls.get_or_init(|| Actor::spawn(self.0.options.clone())).clone();
+        let calls = calls.get_or_init(|| Actor::spawn(self.0.options.clone())).clone();
         // If its task has ended, the answer's channel tells.
         let _ = calls.send(call(id));
         Guard { id, calls: calls.downgrade(), is_needed: true }

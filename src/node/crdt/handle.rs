@@ -128,6 +128,17 @@ impl CrdtHandle {
         Ok(replica.clone())
     }
 
+    /// Waits until a replica is shown to readers, or there will be none.
+    pub(in crate::node) async fn until_shown(&self, space: Space) {
+        let is_over = |published: &Published| {
+            let shows = |replica: &Replica| replica.shows().is_ok();
+            let is_shown = published.replicas.get(&space).is_some_and(shows);
+            is_shown || published.stopped.is_some() || !self.has_disk
+        };
+        // Without a task there will be none.
+        _ = self.published.clone().wait_for(is_over).await;
+    }
+
     /// This node's wall clock, for reads.
     #[must_use]
     pub fn wall(&self) -> UnixMillis {
@@ -178,7 +189,7 @@ fn refused(refusal: Refusal) -> Error {
 }
 
 /// The error of a call that a replica refuses.
-fn unready(refusal: Refusal) -> Error {
+pub(in crate::node) fn unready(refusal: Refusal) -> Error {
     let (reason, message) = match refusal {
         Refusal::NotJoined => {
             ("not_joined", "the replica has not joined the others yet".to_owned())

@@ -79,6 +79,15 @@ impl Keeper {
         self.give_ledger();
     }
 
+    /// Gives back what was reserved of the clock and not used: a start soon after this end would else be
+    /// ahead of the time.
+    pub fn return_reservation(&mut self, unused_from: UnixMillis) {
+        if unused_from < self.given.reserved {
+            self.given.reserved = unused_from;
+            self.give_ledger();
+        }
+    }
+
     /// Whether a bound of the clock is under way to the disk.
     pub fn is_reserving(&self) -> bool {
         self.given.reserved != self.ledger.reserved

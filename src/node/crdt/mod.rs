@@ -48,7 +48,7 @@ use disk::DiskTask;
 pub use figures::{CrdtFigures, SightFigures, SpaceFigures};
 pub use handle::CrdtHandle;
 use handle::Input;
-pub(super) use handle::Published;
+pub(super) use handle::{Published, unready};
 use inlet::inlet;
 use keeper::Keeper;
 use task::Task;

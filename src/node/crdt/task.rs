@@ -329,13 +329,21 @@ impl Task {
         }
     }
 
-    /// Lets what was written become durable.
+    /// Lets what was written become durable, and the next start begin where this one ends.
     async fn finish(&mut self) -> Result<(), String> {
         self.turn();
         while self.writes.are_waiting() {
             let done = done(&mut self.keeper).await;
             self.disk_done(done)?;
             self.turn();
+        }
+        // From here on nothing is written.
+        if let (Some(keeper), Some(bound)) = (&mut self.keeper, self.node.stamped_below()) {
+            keeper.return_reservation(bound);
+        }
+        while self.keeper.as_ref().is_some_and(Keeper::is_reserving) {
+            let done = done(&mut self.keeper).await;
+            self.disk_done(done)?;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 //!     1 request       id, timeout (ms), ask: byte, then
 //!         0 write         a command, to the end      1 record, 2 has    key
 //!         3 page          keyspace, prefix, after, limit
-//!         9 labelled      an ask from 1 to 3
+//!         9 labelled      an ask from 1 to 3         10 replica         as replica.rs shows
 //!         4 watch         keyspace, prefix, after: 0, or 1 and a version
 //!         5 status, 8 backup                         6 change           count, changes
 //!         7 transfer      id: fixed
@@ -26,6 +26,7 @@
 //!         11 failed       reason: byte, of a refusal and of no node its words, outcome: byte
 //!         12 error        kind: byte, message, detail "reason": 0, or 1 and text
 //!         13 labelled     index, log time (ms), epoch: fixed, a tell from 1 to 3
+//!         14 shown, 15 shown page, 16 stamped        as replica.rs shows
 //! ```
 //!
 //! Every request but a watch and a backup has one answer; those have many, the last of which is a
@@ -34,6 +35,7 @@
 //! No frame, no checksum, no secrecy: those are the transport's. Whatever arrives is decoded or
 //! refused; values are slices of the frame that they came in.
 
+mod replica;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -46,15 +48,17 @@ use bytes::Bytes;
 use super::handle::NodeStatus;
 use crate::clock::UnixMillis;
 use crate::codec::{DecodeError, Reader, Writer};
+use crate::crdt::Shown;
 use crate::entry::{ListQuery, Version};
 use crate::error::{Error, ErrorKind, Outcome};
+use crate::gossip::Space;
 use crate::keyspace::Keyspace;
 use crate::kv::wire::{
     decode_events, decode_key, decode_record, decode_reply, decode_version, encode_events,
     encode_key, encode_record, encode_reply, encode_version,
 };
 use crate::kv::{
-    Action, Command, MachinePage, QualifiedKey, Record, Reply, RevisionChange, Write,
+    Action, Command, KeyPage, MachinePage, QualifiedKey, Record, Reply, RevisionChange, Write,
     decode_command, encode_command,
 };
 use crate::limits::{
@@ -62,6 +66,9 @@ use crate::limits::{
 };
 use crate::raft::{Failure, FailureReason, MemberChange, RaftId, read_change, write_change};
 use crate::value::Value;
+
+pub(super) use replica::ReplicaAsk;
+pub use replica::Stamped;
 
 type Decoded<T> = Result<T, DecodeError>;
 
@@ -95,6 +102,8 @@ pub(super) enum Ask {
     Transfer(RaftId),
     /// The whole machine.
     Backup,
+    /// Something of a replica.
+    Replica(Space, ReplicaAsk),
 }
 
 /// What a client wants to see of the machine.
@@ -148,6 +157,12 @@ pub(super) enum Tell {
     Failed(Failure),
     /// What was seen of the machine, and in which state.
     Labelled { seen: Seen, tell: Box<Tell> },
+    /// What a replica shows under a key, if it does.
+    Shown(Option<Shown>),
+    /// A page of a replica.
+    ShownPage(KeyPage<Shown>),
+    /// A replica has written.
+    Stamped(Stamped),
     /// It can't be done; only kind, message and the detail `reason` are told.
     Error(Error),
 }
@@ -213,6 +228,11 @@ impl ClientFrame {
 }
 
 impl Ask {
+    /// Whether it would do something twice if it was sent twice: no stamp of a session makes it one.
+    pub const fn is_sent_once(&self) -> bool {
+        matches!(self, Self::Replica(_, ask) if ask.is_write())
+    }
+
     fn write(&self, writer: &mut Writer) {
         match self {
             Self::Write(command) => {
@@ -246,6 +266,10 @@ impl Ask {
                 writer.fixed(to.0);
             }
             Self::Backup => writer.byte(ASK_BACKUP),
+            Self::Replica(space, ask) => {
+                writer.byte(ASK_REPLICA);
+                ask.write(*space, writer);
+            }
         }
     }
 
@@ -282,6 +306,10 @@ impl Ask {
             }
             ASK_TRANSFER => Self::Transfer(RaftId::read(reader)?),
             ASK_BACKUP => Self::Backup,
+            ASK_REPLICA => {
+                let (space, ask) = ReplicaAsk::read(reader)?;
+                Self::Replica(space, ask)
+            }
             _ => return Err(reader.error("an ask")),
         })
     }
@@ -300,10 +328,7 @@ impl Look {
             }
             Self::Page(keyspace, query) => {
                 writer.byte(ASK_PAGE);
-                writer.bytes(keyspace.as_str().as_bytes());
-                writer.bytes(&query.prefix);
-                writer.bytes(&query.after);
-                writer.count(query.items_max());
+                Self::write_page(keyspace, query, writer);
             }
         }
     }
@@ -313,19 +338,31 @@ impl Look {
             ASK_RECORD => Self::Record(decode_key(reader)?),
             ASK_HAS => Self::Has(decode_key(reader)?),
             ASK_PAGE => {
-                let keyspace = read_keyspace(reader)?;
-                let prefix = reader.bytes("a prefix")?;
-                let after = reader.bytes("a cursor")?;
-                let limit = reader.unsigned("a limit")?;
-                let limit = usize::try_from(limit).map_err(|_| reader.error("a limit"))?;
-                let query = ListQuery::new().prefix(prefix).after(after).limit(limit);
-                if query.items_max() != limit {
-                    return Err(reader.error("a limit"));
-                }
+                let (keyspace, query) = Self::read_page(reader)?;
                 Self::Page(keyspace, query)
             }
             _ => return Err(reader.error("an ask to look")),
         })
+    }
+
+    fn write_page(keyspace: &Keyspace, query: &ListQuery, writer: &mut Writer) {
+        writer.bytes(keyspace.as_str().as_bytes());
+        writer.bytes(&query.prefix);
+        writer.bytes(&query.after);
+        writer.count(query.items_max());
+    }
+
+    fn read_page(reader: &mut Reader) -> Decoded<(Keyspace, ListQuery)> {
+        let keyspace = read_keyspace(reader)?;
+        let prefix = reader.bytes("a prefix")?;
+        let after = reader.bytes("a cursor")?;
+        let limit = reader.unsigned("a limit")?;
+        let limit = usize::try_from(limit).map_err(|_| reader.error("a limit"))?;
+        let query = ListQuery::new().prefix(prefix).after(after).limit(limit);
+        if query.items_max() != limit {
+            return Err(reader.error("a limit"));
+        }
+        Ok((keyspace, query))
     }
 }
 
@@ -380,6 +417,11 @@ impl Tell {
                 Self::Chunk(bytes) => bytes.len(),
                 Self::Status(_) => STATUS,
                 Self::Labelled { tell, .. } => tell.weight(),
+                Self::Shown(Some(shown)) => replica::weight(0, shown),
+                Self::ShownPage(page) => {
+                    let items = page.items.iter();
+                    items.map(|(key, shown)| replica::weight(key.as_bytes().len(), shown)).sum()
+                }
                 _ => 0,
             }
     }
@@ -387,12 +429,8 @@ impl Tell {
     fn write(&self, writer: &mut Writer) {
         match self {
             Self::Applied { applied, was_repeated } => {
-                let Applied { index, log_time, reply } = applied;
                 writer.byte(TELL_APPLIED);
-                writer.byte(u8::from(*was_repeated));
-                writer.unsigned(*index);
-                writer.unsigned(log_time.0);
-                encode_reply(writer, reply);
+                write_applied(writer, applied, *was_repeated);
             }
             Self::Record(found) => {
                 writer.byte(TELL_RECORD);
@@ -441,6 +479,9 @@ impl Tell {
             Self::Failed(failure) => {
                 writer.byte(TELL_FAILED);
                 write_failure(writer, failure);
+            }
+            Self::Shown(_) | Self::ShownPage(_) | Self::Stamped(_) => {
+                self.write_of_replica(writer);
             }
             Self::Error(error) => {
                 writer.byte(TELL_ERROR);
@@ -493,6 +534,9 @@ impl Tell {
             },
             TELL_FAILED => Self::Failed(read_failure(reader)?),
             TELL_ERROR => Self::Error(read_error(reader)?),
+            TELL_SHOWN => Self::Shown(replica::read_shown(reader)?),
+            TELL_SHOWN_PAGE => Self::ShownPage(replica::read_shown_page(reader)?),
+            TELL_STAMPED => Self::Stamped(Stamped::read(reader)?),
             _ => return Err(reader.error("an answer")),
         })
     }
@@ -559,6 +603,14 @@ pub(super) fn refusal(command: &Command) -> Option<Failure> {
         ));
     }
     None
+}
+
+fn write_applied(writer: &mut Writer, applied: &Applied, was_repeated: bool) {
+    let Applied { index, log_time, reply } = applied;
+    writer.byte(u8::from(was_repeated));
+    writer.unsigned(*index);
+    writer.unsigned(log_time.0);
+    encode_reply(writer, reply);
 }
 
 fn write_page(writer: &mut Writer, MachinePage { items, has_more }: &MachinePage) {
@@ -671,6 +723,7 @@ const ASK_CHANGE: u8 = 6;
 const ASK_TRANSFER: u8 = 7;
 const ASK_BACKUP: u8 = 8;
 const ASK_LABELLED: u8 = 9;
+const ASK_REPLICA: u8 = 10;
 
 const TELL_APPLIED: u8 = 0;
 const TELL_RECORD: u8 = 1;
@@ -686,6 +739,9 @@ const TELL_BACKUP_END: u8 = 10;
 const TELL_FAILED: u8 = 11;
 const TELL_ERROR: u8 = 12;
 const TELL_LABELLED: u8 = 13;
+const TELL_SHOWN: u8 = 14;
+const TELL_SHOWN_PAGE: u8 = 15;
+const TELL_STAMPED: u8 = 16;
 
 const REASON_TIMEOUT: u8 = 0;
 const REASON_NO_LEADER: u8 = 1;

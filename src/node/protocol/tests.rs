@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::crdt::{self, Incarnation, MemberId};
+use crate::crdt::{self, Author, Incarnation, MemberId, Stamp};
 use crate::entry::{Condition, EventKind, Key, Ttl};
 use crate::gossip::Space;
+use crate::hlc::HybridTime;
 use crate::kv::{KeyEvent, Reason, Refusal, SessionId, SessionStamp, StateMachine, Written};
 use crate::node::{CrdtFigures, MemberStatus, NodeStatus, Phase, SightFigures, SpaceFigures};
 use crate::raft::{ClusterId, FoundingStatus, Member, Role, Status};
@@ -66,12 +67,23 @@ fn answer(tell: Tell) -> NodeFrame {
     NodeFrame::Answer { id: 300, tell }
 }
 
+fn stamp() -> Stamp {
+    let time = HybridTime { wall: UnixMillis(1_000), logical: 2 };
+    Stamp { time, author: Author { member: MemberId(0xa1), incarnation: Incarnation(3) } }
+}
+
 /// Each by the name that the documentation gives it.
 fn client_frames() -> Vec<(&'static str, ClientFrame)> {
     let write = Action::Write { write: put("k"), make_room: false };
     let query = ListQuery::new().prefix("k").after("k1").limit(50);
     let after = Some(Version::Numbered { epoch: 0xe7, revision: 8 });
     let watch = |after| Ask::Watch { keyspace: keyspace(), prefix: Bytes::from("k"), after };
+    let of_replica = |space, ask| request(Ask::Replica(space, ask));
+    let replica_page = ReplicaAsk::Page(keyspace(), query.clone());
+    let replica_put = |ttl| {
+        let value = Encoded::new(&Value::from("v")).unwrap();
+        ReplicaAsk::Put { key: key("k"), value, ttl }
+    };
     let changes = vec![
         MemberChange::AddLearner(member(0xd4)),
         MemberChange::Promote(RaftId(0xe5)),
@@ -93,6 +105,12 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ("change", request(Ask::Change(changes))),
         ("transfer", request(Ask::Transfer(RaftId(0xe5)))),
         ("backup", request(Ask::Backup)),
+        ("get of replica", of_replica(Space::Volatile, ReplicaAsk::Get(key("k")))),
+        ("has of replica", of_replica(Space::Durable, ReplicaAsk::Has(key("k")))),
+        ("page of replica", of_replica(Space::Volatile, replica_page)),
+        ("put to replica", of_replica(Space::Volatile, replica_put(Ttl::from_ms(500).unwrap()))),
+        ("", of_replica(Space::Durable, replica_put(None))),
+        ("delete in replica", of_replica(Space::Volatile, ReplicaAsk::Delete(key("k")))),
     ]
 }
 
@@ -194,6 +212,13 @@ fn node_frames() -> Vec<(&'static str, NodeFrame)> {
     });
     let change = RevisionChange { revision: 1, events: events.into() };
     let page = MachinePage { items: vec![record("k"), record("m")], has_more: true };
+    let shown = |deadline| {
+        let value = Encoded::new(&Value::from("v")).unwrap();
+        Shown { value, stamp: stamp(), deadline }
+    };
+    let items = vec![(key("k"), shown(Some(UnixMillis(1_500)))), (key("m"), shown(None))];
+    let shown_page = KeyPage { items, has_more: true };
+    let stamped = |deadline| Tell::Stamped(Stamped { stamp: stamp(), deadline, was_shown: true });
     let compacted = Error::invalid("gone").with_detail("reason", "compacted");
     let mut frames: Vec<_> = replies().into_iter().map(|reply| ("", applied(reply))).collect();
     frames[0].0 = "applied";
@@ -222,6 +247,11 @@ fn node_frames() -> Vec<(&'static str, NodeFrame)> {
         ("", failed(FailureReason::Busy, Outcome::None)),
         ("", failed(FailureReason::Stopped, Outcome::Unknown)),
         ("", failed(FailureReason::NoNode("why".into()), Outcome::None)),
+        ("shown", answer(Tell::Shown(Some(shown(None))))),
+        ("nothing shown", answer(Tell::Shown(None))),
+        ("shown page", answer(Tell::ShownPage(shown_page))),
+        ("stamped", answer(stamped(Some(UnixMillis(1_500))))),
+        ("", answer(stamped(None))),
         ("error", answer(Tell::Error(compacted))),
         ("", answer(Tell::Error(Error::internal("x")))),
     ]);

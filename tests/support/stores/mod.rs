@@ -2,6 +2,7 @@
 //! a store that supports what `info()` claims.
 
 pub mod pair;
+mod stamps;
 pub mod steps;
 
 use crate::explore::{Failure, Plan, Recorder, Report, explore};

@@ -1,5 +1,6 @@
 //! A store and its specification, side by side: every step is taken by both and compared.
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
@@ -14,6 +15,7 @@ use plimsoll::error::{Error, ErrorKind, Outcome, Result};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::store::{StoreHandle, Watch, WatchQuery};
 
+use super::stamps::Stamps;
 use super::steps::Step;
 use crate::explore::Recorder;
 use crate::kinds::{Fixture, Kind};
@@ -28,6 +30,7 @@ pub struct Pair {
     handle: StoreHandle,
     spec: Spec,
     versions: Versions,
+    stamps: RefCell<Stamps>,
     /// Open since the store is, if it can be watched; and the revision up to which it has told.
     watch: Option<(Watch, u64)>,
 }
@@ -42,7 +45,8 @@ impl Pair {
     pub async fn on(fixture: Fixture) -> Self {
         let handle = fixture.acquire();
         let spec = new_spec(&fixture);
-        let mut pair = Self { fixture, handle, spec, versions: Versions::default(), watch: None };
+        let (versions, stamps) = (Versions::default(), RefCell::default());
+        let mut pair = Self { fixture, handle, spec, versions, stamps, watch: None };
         pair.watch_from_now().await;
         pair
     }
@@ -87,9 +91,10 @@ impl Pair {
             Operation::Put { key, value, options } => {
                 let name = (keyspace(), key);
                 let expected = self.spec.put(now, &name, value.clone(), options);
-                let found = self.handle.put(name.1.as_str(), value, options).await;
-                if let Ok(entry) = &found {
+                let mut found = self.handle.put(name.1.as_str(), value, options).await;
+                if let Ok(entry) = &mut found {
                     self.versions.learn(name, entry.version);
+                    *entry = self.stamps.get_mut().written(entry.clone())?;
                 }
                 compare_write("put", found, expected, recorder)
             }
@@ -118,6 +123,7 @@ impl Pair {
             self.versions.learn(name, entry.version);
         }
         let found = self.handle.set(KEYS[number], value, options.ttl).await;
+        self.stamps.get_mut().written_untold(&key(number));
         compare_write("set", found, expected.map(drop), recorder)
     }
 
@@ -142,12 +148,19 @@ impl Pair {
         same("has", &self.handle.has(key).await, &Ok(expected.is_some()))?;
         let value = expected.as_ref().map(|entry| entry.value.clone());
         same("get", &self.handle.get(key).await, &Ok(value))?;
-        same("entry", &self.handle.entry(key).await, &Ok(expected))
+        let found = self.handle.entry(key).await;
+        let mut stamps = self.stamps.borrow_mut();
+        let found = found.map(|found| found.map(|entry| stamps.read(entry)).transpose());
+        same("entry", &found, &Ok(Ok(expected)))
     }
 
     async fn page(&self, query: &ListQuery) -> std::result::Result<Page, String> {
         let expected = self.spec.list(self.now(), &keyspace(), query);
-        same("page", &self.handle.list(query).await, &Ok(expected.clone()))?;
+        let mut found = self.handle.list(query).await;
+        for entry in found.iter_mut().flat_map(|page| &mut page.items) {
+            *entry = self.stamps.borrow_mut().read(entry.clone())?;
+        }
+        same("page", &found, &Ok(expected.clone()))?;
         Ok(expected)
     }
 
@@ -286,7 +299,8 @@ impl Pair {
 fn new_spec(fixture: &Fixture) -> Spec {
     let info = fixture.acquire().info().unwrap();
     let profile = Profile {
-        versioned: info.versioned,
+        // Without conditions nobody needs to foresee a version.
+        versioned: info.versioned && info.conditional_put,
         conditional_put: info.conditional_put,
         transact: info.transact,
         watch: info.watch,
