@@ -75,6 +75,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         MemberChange::Promote(RaftId(0xe5)),
         MemberChange::Remove(RaftId(0xf6)),
         MemberChange::Move(member(0xd4)),
+        MemberChange::Demote(RaftId(0xa7)),
     ];
     vec![
         ("alive", ClientFrame::Alive),
