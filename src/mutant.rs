@@ -18,7 +18,9 @@ pub(crate) use mutant;
 #[cfg(feature = "mutants")]
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, NODE, RAFT, STORAGE, set};
+pub use switch::{
+    ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, MEMBERS, NODE, RAFT, STORAGE, set,
+};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -165,6 +167,23 @@ mod switch {
         "watch tells only the newest change",
     ];
 
+    /// The mutants of the rules by which a leader changes the members.
+    pub const MEMBERS: &[&str] = &[
+        "a pause is time of watching",
+        "failed voter is removed alone",
+        "failure domains count for nothing",
+        "gossip alone finds who is away",
+        "leader alone finds who is away",
+        "leader makes itself a learner",
+        "members are removed without a majority",
+        "new leader has watched before",
+        "node that is not eligible votes",
+        "places are changed for nothing",
+        "places are changed while somebody is away",
+        "removed node is added again",
+        "room for any number",
+    ];
+
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[
         "batch number is reused",
@@ -204,8 +223,8 @@ mod switch {
     /// The mutants of gossip.
     pub const GOSSIP: &[&str] = &["hints are not followed", "nobody asks for what was lost"];
 
-    const LISTS: [&[&str]; 10] =
-        [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, NODE, RAFT, STORAGE];
+    const LISTS: [&[&str]; 11] =
+        [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, MEMBERS, NODE, RAFT, STORAGE];
 
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

@@ -101,6 +101,11 @@ impl Links {
         self.give(address, Frame::Wish(wish));
     }
 
+    /// Tells an address that the cluster has no room for its node.
+    pub fn no_room(&mut self, address: &str) {
+        self.give(address, Frame::NoRoom);
+    }
+
     /// A node was heard that says where it is; the log may say something else.
     pub fn heard(&mut self, id: RaftId, address: String, logged: Option<String>) {
         if self.heard.len() >= HEARD_MAX {

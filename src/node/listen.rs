@@ -133,6 +133,7 @@ impl Listening {
                 Frame::Message(envelope) => Input::Message(envelope),
                 Frame::Hello(hello) => Input::Hello(hello),
                 Frame::Wish(wish) => Input::Wish(wish),
+                Frame::NoRoom => Input::NoRoom,
             };
             if self.node.inbox.send(input).await.is_err() {
                 return;

@@ -25,6 +25,7 @@
 //!
 //! No `#[cfg]` of the simulator here: under it `tokio` is another crate.
 
+mod about;
 mod access;
 mod backup;
 mod client;
@@ -67,7 +68,7 @@ pub use client::{
     Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch, LatestPlace, Place,
 };
 use driver::{Driver, Input};
-pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Phase, Published};
+pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Part, Phase, Published, Standing};
 use links::Links;
 use listen::Listening;
 pub use metrics::{
@@ -144,6 +145,7 @@ impl ClusterNode {
             .as_ref()
             .map(|network| (network.secret.clone(), greeting(&options, &identity)));
         let links = Links::new(network, handle.inbox.downgrade(), Arc::clone(&handle.metrics));
+        let (_, sightings) = watch::channel(None);
         let driver = Driver {
             options,
             identity,
@@ -155,6 +157,7 @@ impl ClusterNode {
             waiting: BTreeMap::new(),
             requests: 0,
             seed: drawn.seed,
+            sightings,
         };
         let work = tokio::spawn(driver.live(storage, recovered, (drawn.cluster, drawn.epoch)));
         Ok(Self { handle, work, listeners })

@@ -148,7 +148,10 @@ fn node_options(options: &ClusterOptions) -> Result<NodeOptions> {
         bootstrap_expect: raft.bootstrap_expect.max(1),
         may_found: raft.bootstrap_expect > 0 && !is_joining,
         is_eligible: raft.eligible,
+        failure_domain: options.failure_domain.clone(),
         voters_max: raft.max_voters,
+        standbys_max: raft.max_standbys,
+        failure_timeout_ms: milliseconds(raft.failure_timeout),
         raft: engine_options(raft),
         ..NodeOptions::alone(&options.name, Arc::new(WallClock::new()))
     })
@@ -156,7 +159,6 @@ fn node_options(options: &ClusterOptions) -> Result<NodeOptions> {
 
 /// Two ticks a heartbeat, so that it is never late by more than half of its period.
 fn engine_options(options: &RaftOptions) -> raft::Options {
-    let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let heartbeat_ms = milliseconds(options.heartbeat_timeout).max(2);
     let tick_ms = (heartbeat_ms / 2).min(TICK_MS_MAX);
     let ticks = |ms: u64| usize::try_from(ms.div_ceil(tick_ms)).unwrap_or(usize::MAX);
@@ -169,6 +171,10 @@ fn engine_options(options: &RaftOptions) -> raft::Options {
         priority: i64::from(options.priority),
         ..raft::Options::default()
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The longest tick: deadlines of requests are looked at once in each.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::entry::{Condition, EventKind, Key, Ttl};
 use crate::kv::{KeyEvent, Reason, Refusal, SessionId, SessionStamp, StateMachine, Written};
-use crate::node::{MemberStatus, NodeStatus, Phase};
+use crate::node::{MemberStatus, NodeStatus, Part, Phase, Standing};
 use crate::raft::{ClusterId, FoundingStatus, Member, Role, Status};
 use crate::value::Encoded;
 
@@ -95,6 +95,10 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
     ]
 }
 
+fn standing(part: Part, failure_domain: Option<&str>, away_ms: Option<u64>) -> Standing {
+    Standing { part, failure_domain: failure_domain.map(str::to_owned), away_ms }
+}
+
 fn status() -> NodeStatus {
     let raft = Status {
         id: RaftId(0xa1),
@@ -123,6 +127,11 @@ fn status() -> NodeStatus {
         entries: 5,
         wall_ms: 1_000,
         log_time_ms: 900,
+        standings: BTreeMap::from([
+            (RaftId(0xa1), standing(Part::Voter, Some("r1"), None)),
+            (RaftId(0xb2), standing(Part::Standby, None, Some(300))),
+        ]),
+        waits_for: Some("w".into()),
     };
     NodeStatus { name: "n161".into(), phase: Phase::Member(Box::new(status)) }
 }
