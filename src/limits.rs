@@ -257,6 +257,18 @@ pub const GREETING_TEXT_BYTES_MAX: usize = 1_024;
 /// Inputs that wait for a node, before whoever has another one waits too.
 pub const NODE_INBOX_MAX: usize = 4_096;
 
+/// Calls that wait for the replicas of a node, before whoever has another one waits too.
+pub const CRDT_INBOX_MAX: usize = 4_096;
+
+/// Bytes of messages that wait for the replicas of a node; more are lost, and what they said comes again.
+pub const CRDT_INBOX_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of records of the durable replica that are written and synced together; one more may be larger.
+pub const CRDT_BATCH_BYTES: usize = 16 << 20;
+
+/// Bytes of records of the durable replica from which on a snapshot may replace them.
+pub const CRDT_SNAPSHOT_BYTES_MIN: u64 = 4 << 20;
+
 /// Connections that a node has on each of its addresses, if its process may open so many files; beyond
 /// it new ones are told so and closed.
 pub const CONNECTIONS_MAX: usize = 4_096;

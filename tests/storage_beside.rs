@@ -5,53 +5,16 @@
 #[path = "support/storage_runs.rs"]
 mod runs;
 
-use std::sync::{Arc, Mutex};
+#[path = "support/lent.rs"]
+mod lent;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use lent::Lent;
 use plimsoll::storage::{
-    Batch, Disk, DiskError, HardState, MemDisk, Recovered, SharedDisk, SnapshotMeta, Storage,
-    StorageError, StoredEntry,
+    Batch, Disk, HardState, MemDisk, Recovered, SnapshotMeta, Storage, StorageError, StoredEntry,
 };
-
-/// A disk with several handles.
-#[derive(Clone)]
-struct Lent(Arc<Mutex<MemDisk>>);
-
-impl SharedDisk for Lent {
-    fn beside(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Disk for Lent {
-    fn names(&self) -> Result<Vec<String>, DiskError> {
-        self.0.lock().unwrap().names()
-    }
-
-    fn read(&self, name: &str) -> Result<Bytes, DiskError> {
-        self.0.lock().unwrap().read(name)
-    }
-
-    fn write(&mut self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.0.lock().unwrap().write(name, offset, bytes)
-    }
-
-    fn sync(&mut self, name: &str) -> Result<(), DiskError> {
-        self.0.lock().unwrap().sync(name)
-    }
-
-    fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
-        self.0.lock().unwrap().rename(from, to)
-    }
-
-    fn remove(&mut self, name: &str) -> Result<(), DiskError> {
-        self.0.lock().unwrap().remove(name)
-    }
-
-    fn sync_names(&mut self) -> Result<(), DiskError> {
-        self.0.lock().unwrap().sync_names()
-    }
-}
 
 const META: SnapshotMeta = SnapshotMeta { index: 4, term: 1 };
 const PARTS: [&[u8]; 4] = [b"first part, ", &[7; 700], b"", b"last part"];

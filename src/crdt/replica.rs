@@ -315,6 +315,16 @@ impl Replica {
         Ok(self.spoken().map.range(start, self.latest(wall)))
     }
 
+    /// Whether there is something to read: it serves, and of a durable replica that it has joined is
+    /// durable, without which it shows nothing yet.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn shows(&self) -> Result<(), Refusal> {
+        self.serves()?;
+        if self.spoken().has_joined { Ok(()) } else { Err(Refusal::NotJoined) }
+    }
+
     /// Tells the time: what has expired is a tombstone from now on.
     pub fn handle_tick(&mut self, now: Now) {
         self.advance(now);

@@ -7,6 +7,7 @@
 //! Nothing here decides anything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -49,11 +50,21 @@ pub(super) struct Sightings {
 /// How gossip sees a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sighting {
+    /// Where it is.
+    pub address: Arc<str>,
     pub is_up: bool,
     /// Since when that is so, on the node's monotonic clock.
     pub since_ms: u64,
     /// What it tells of itself, if that can be read.
     pub about: Option<About>,
+}
+
+impl Sightings {
+    /// Where those are that are there.
+    pub fn addresses(&self) -> Vec<String> {
+        let up = self.seen.values().filter(|sighting| sighting.is_up);
+        up.map(|sighting| sighting.address.to_string()).collect()
+    }
 }
 
 impl Traits {
@@ -131,8 +142,7 @@ mod tests {
 
     #[test]
     fn names_that_can_not_be_told_are_refused() {
-        let clock =
-            std::sync::Arc::new(crate::clock::ManualClock::new(crate::clock::UnixMillis(0)));
+        let clock = Arc::new(crate::clock::ManualClock::new(crate::clock::UnixMillis(0)));
         let options = |domain: usize| NodeOptions {
             failure_domain: Some("x".repeat(domain)),
             ..NodeOptions::alone("n1", clock.clone())

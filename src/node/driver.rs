@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info};
 
 use super::about::Sightings;
+use super::crdt::Listing;
 use super::disk::{DiskTask, Done, Work};
 use super::found::Founded;
 use super::handle::{Figures, MemberStatus, NodeStatus, Phase, Published};
@@ -26,6 +27,7 @@ use super::metrics::Metrics;
 use super::observe::{DISK, NODE, Observer, SNAPSHOT};
 use super::options::NodeOptions;
 use super::reconcile::{Reconciler, Reply, Step, Wish};
+use crate::crdt::{MemberId, MemberList};
 use crate::error::Outcome;
 use crate::raft::{
     self, Answer, Body, ClusterId, Envelope, Failure, FailureReason, Hello, Identity, Member, Now,
@@ -51,6 +53,8 @@ pub(super) enum Input {
     Request { request: Request, deadline_ms: u64, answer: oneshot::Sender<Result<Answer, Failure>> },
     /// Asks for the status.
     Status(oneshot::Sender<Figures>),
+    /// The disk of the replicas has failed.
+    Failed(String),
     /// Ends the node.
     Stop,
 }
@@ -70,6 +74,8 @@ pub(super) struct Driver {
     pub seed: u64,
     /// Whom gossip sees; none while there is no gossip.
     pub sightings: watch::Receiver<Option<Sightings>>,
+    /// Who the members are, for the replicas.
+    pub listing: watch::Sender<Listing>,
 }
 
 /// A member at work.
@@ -155,6 +161,7 @@ impl Driver {
         let mut running = Running { driver: self, node, disk, reconciler, observer, installs: 0 };
         // What was recovered is there before anything is applied on it.
         running.publish(None);
+        running.list();
         running.turn(|running| running.step(early));
         let ended = running.work().await;
         running.end().await;
@@ -208,6 +215,7 @@ impl Running {
         let now = self.driver.now();
         self.node.handle_tick(now);
         self.observer.look_around(&self.node, now);
+        self.list();
         let steps = {
             let sightings = self.driver.sightings.borrow();
             self.reconciler.tick(&self.node, sightings.as_ref(), now)
@@ -270,6 +278,7 @@ impl Running {
                 Input::Status(answer) => {
                     let _ = answer.send(self.figures(now));
                 }
+                Input::Failed(why) => self.node.handle_storage_error(&why),
                 Input::Stop => {}
             }
         }
@@ -343,6 +352,9 @@ impl Running {
         // Not every entry is a command: what has moved the index moves it here too.
         if self.node.applied() != self.driver.published.borrow().applied {
             self.publish(None);
+            if self.node.listed_at() != self.driver.listing.borrow().list.epoch {
+                self.list();
+            }
         }
         while let Some(response) = self.node.poll_response() {
             if let Some(answer) = self.driver.waiting.remove(&response.request) {
@@ -355,6 +367,24 @@ impl Running {
         let (machine, applied) = (self.node.machine().clone(), self.node.applied());
         let published = Published { machine, applied, installs: self.installs, stopped };
         self.driver.published.send_replace(published);
+    }
+
+    /// Tells the replicas who the members are. One that was removed may hear of it without the change.
+    fn list(&self) {
+        let (me, epoch) = (MemberId(self.driver.identity.id.0), self.node.listed_at());
+        let known = self.node.members().iter();
+        let addresses: BTreeMap<_, _> =
+            known.map(|(id, it)| (MemberId(id.0), Arc::from(it.address.as_str()))).collect();
+        let mut list = MemberList { epoch, members: addresses.keys().copied().collect() };
+        if self.node.is_removed() && list.members.remove(&me) {
+            list.epoch += 1;
+        }
+        let listing = Listing { cluster: self.driver.identity.cluster, list, addresses };
+        self.driver.listing.send_if_modified(|told| {
+            let is_other = *told != listing;
+            *told = listing;
+            is_other
+        });
     }
 
     fn figures(&self, now: Now) -> Figures {
@@ -385,6 +415,7 @@ impl Running {
         NodeStatus {
             name: self.driver.options.name.clone(),
             phase: Phase::Member(Box::new(status)),
+            crdt: None,
         }
     }
 

@@ -3,11 +3,14 @@
 //! The protocol is [`Founding`]; here it gets its addresses, its clock and its disk. What must
 //! be durable is saved before anything else happens.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
+use super::about::Sightings;
 use super::driver::{Driver, Input};
 use super::handle::{Figures, NodeStatus, Phase};
 use super::observe::NODE;
@@ -57,11 +60,16 @@ impl Driver {
                         self.refuse(early);
                         return Ok(None);
                     }
+                    Some(Input::Failed(why)) => {
+                        self.refuse(early);
+                        return Err(why);
+                    }
                     Some(Input::Hello(hello)) => founding.handle_hello(hello, self.now()),
                     Some(Input::Heard(id, address)) => self.links.heard(id, address, None),
                     Some(Input::Status(answer)) => {
                         let phase = Phase::Founding(founding.status(self.now()));
-                        let status = NodeStatus { name: self.options.name.clone(), phase };
+                        let name = self.options.name.clone();
+                        let status = NodeStatus { name, phase, crdt: None };
                         let _ = answer.send(Figures::of(status));
                     }
                     Some(input @ Input::Request { .. }) => early.push(input),
@@ -121,7 +129,8 @@ impl Driver {
         }
     }
 
-    /// Says hello: to those that were heard, and to the addresses where others may be.
+    /// Says hello: to those that were heard, to the addresses where others may be, and to those that
+    /// gossip sees, so that one address that all of them know is enough.
     fn introduce(&mut self, founding: &mut Founding) {
         let now = self.now();
         let hello = founding.hello(now);
@@ -132,7 +141,9 @@ impl Driver {
             told.push(member.address);
         }
         let network = self.options.network.as_ref();
-        let addresses = network.map(|network| network.join.clone()).unwrap_or_default();
+        let join = network.map(|network| network.join.clone()).unwrap_or_default();
+        let seen = self.sightings.borrow().as_ref().map(Sightings::addresses).unwrap_or_default();
+        let addresses: BTreeSet<_> = join.into_iter().chain(seen).collect();
         for address in addresses.iter().filter(|address| !told.contains(address)) {
             self.links.hello(address, hello.clone());
         }

@@ -1,9 +1,10 @@
 //! What one frame between members says.
 //!
 //! ```text
-//! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish, 5 no room
+//! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish, 4 gossip, 5 no room
 //! 1: an envelope                 2: a hello                 (both as docs/design/wire.md shows)
 //! 3: a member, traits (src/node/about.rs), the index that it has applied
+//! 4: a message of gossip (src/gossip/node.rs)
 //! ```
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(super) enum Frame {
     Wish(Wish),
     /// The cluster has no room for the node.
     NoRoom,
+    /// A message of gossip.
+    Gossip(Bytes),
 }
 
 impl Frame {
@@ -48,6 +51,10 @@ impl Frame {
                 writer.unsigned(*applied);
             }
             Self::NoRoom => writer.byte(NO_ROOM),
+            Self::Gossip(message) => {
+                writer.byte(GOSSIP);
+                writer.raw(message);
+            }
         }
         writer.finish()
     }
@@ -64,6 +71,7 @@ impl Frame {
             MESSAGE => Self::Message(Envelope::decode(reader.raw(rest, "a message")?)?),
             HELLO => Self::Hello(Hello::decode(reader.raw(rest, "a hello")?)?),
             WISH => Self::Wish(read_wish(reader)?),
+            GOSSIP if rest > 0 => Self::Gossip(reader.raw(rest, "a message of gossip")?),
             _ => return Err(reader.error("a kind of frame")),
         })
     }
@@ -72,6 +80,7 @@ impl Frame {
     pub fn weight(&self) -> usize {
         match self {
             Self::Message(envelope) => WEIGHT + envelope.weight(),
+            Self::Gossip(message) => WEIGHT + message.len(),
             _ => WEIGHT,
         }
     }
@@ -90,6 +99,7 @@ const MESSAGE: u8 = 1;
 const HELLO: u8 = 2;
 const WISH: u8 = 3;
 const NO_ROOM: u8 = 5;
+const GOSSIP: u8 = 4;
 
 /// What a frame takes beside its data.
 const WEIGHT: usize = 256;
@@ -115,6 +125,7 @@ mod tests {
             Frame::Hello(hello),
             Frame::Wish(Wish { member, traits, applied: 300 }),
             Frame::NoRoom,
+            Frame::Gossip(Bytes::from_static(b"x")),
         ] {
             let bytes = frame.encode();
             assert_eq!(Frame::decode(bytes.clone()), Ok(frame));

@@ -18,6 +18,7 @@ use crate::raft::{
     Answer, Failure, FailureReason, FoundingStatus, Member, RaftId, Request, Status,
 };
 
+use super::crdt::{CrdtFigures, CrdtHandle};
 use super::driver::Input;
 use super::metrics::Metrics;
 
@@ -25,6 +26,7 @@ use super::metrics::Metrics;
 #[derive(Clone)]
 pub struct NodeHandle {
     pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) crdt: CrdtHandle,
     pub(super) published: watch::Receiver<Published>,
     /// The node's monotonic time.
     pub(super) monotonic: Arc<dyn Clock>,
@@ -65,6 +67,8 @@ pub struct NodeStatus {
     pub name: String,
     /// How far it has come.
     pub phase: Phase,
+    /// Its replicas, and whom gossip sees; none while nobody tells.
+    pub crdt: Option<Box<CrdtFigures>>,
 }
 
 /// The phases of a node.
@@ -190,6 +194,12 @@ impl NodeHandle {
         self.published.clone()
     }
 
+    /// The node's replicas: the eventually consistent half of it.
+    #[must_use]
+    pub const fn crdt(&self) -> &CrdtHandle {
+        &self.crdt
+    }
+
     /// Waits until the node has stopped; says why.
     pub async fn stopped(&self) -> String {
         let mut published = self.published.clone();
@@ -207,7 +217,9 @@ impl NodeHandle {
     pub async fn figures(&self) -> Option<Figures> {
         let (answer, answered) = oneshot::channel();
         self.inbox.send(Input::Status(answer)).await.ok()?;
-        answered.await.ok()
+        let mut figures = answered.await.ok()?;
+        figures.status.crdt = self.crdt.figures().await.map(Box::new);
+        Some(figures)
     }
 
     /// What the node has counted and measured since it started.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -81,10 +82,19 @@ impl Links {
         self.links.clear();
     }
 
+    /// As [`Links::set_cluster`], if it is another one than that which is known.
+    pub fn set_cluster_if_other(&mut self, cluster: Option<ClusterId>) {
+        let is_other = |(_, greeting): &(Secret, Greeting)| greeting.cluster != cluster;
+        if self.network.as_ref().is_some_and(is_other) {
+            self.set_cluster(cluster);
+        }
+    }
+
     /// Sends a message to a member: where it was heard, for it may have moved since the log knows it;
-    /// else at the address of the log.
+    /// else at the address of the log. One that the log does not know any more is told so.
     pub fn send(&mut self, logged: Option<&str>, envelope: Envelope) {
-        let heard = self.heard.get(&envelope.to).filter(|heard| heard.logged.as_deref() == logged);
+        let is_last = |heard: &&Heard| logged.is_none() || heard.logged.as_deref() == logged;
+        let heard = self.heard.get(&envelope.to).filter(is_last);
         let address = heard.map(|heard| heard.address.clone());
         if let Some(address) = address.or_else(|| logged.map(str::to_owned)) {
             self.give(&address, Frame::Message(envelope));
@@ -104,6 +114,11 @@ impl Links {
     /// Tells an address that the cluster has no room for its node.
     pub fn no_room(&mut self, address: &str) {
         self.give(address, Frame::NoRoom);
+    }
+
+    /// Sends a message of gossip to an address.
+    pub fn gossip(&mut self, address: &str, message: Bytes) {
+        self.give(address, Frame::Gossip(message));
     }
 
     /// A node was heard that says where it is; the log may say something else.

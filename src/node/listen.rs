@@ -134,6 +134,11 @@ impl Listening {
                 Frame::Hello(hello) => Input::Hello(hello),
                 Frame::Wish(wish) => Input::Wish(wish),
                 Frame::NoRoom => Input::NoRoom,
+                // The replicas never make a connection wait.
+                Frame::Gossip(message) => {
+                    self.node.crdt.inlet.offer(message);
+                    continue;
+                }
             };
             if self.node.inbox.send(input).await.is_err() {
                 return;

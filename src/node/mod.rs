@@ -6,6 +6,8 @@
 //! - `driver` owns the engine: takes what has come as one step, publishes the machine, answers;
 //!   `reconcile` is what a leader proposes by itself, `found` the time before there is a cluster;
 //! - `disk` owns the storage: writes what waits as one batch, one sync for all of it;
+//! - `crdt` is the eventually consistent half of the node, with gossip: a task beside the driver, which
+//!   tells it who the members are;
 //! - `links` send to members, one task and one bounded queue for each address;
 //! - `listen` takes connections of members and of clients, which `serve` answers.
 //!
@@ -29,6 +31,7 @@ mod about;
 mod access;
 mod backup;
 mod client;
+mod crdt;
 mod disk;
 mod driver;
 mod found;
@@ -55,6 +58,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::crdt::MemberId;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kv::StateMachine;
 use crate::limits::NODE_INBOX_MAX;
@@ -62,11 +66,14 @@ use crate::raft::{ClusterId, Identity, RaftId};
 use crate::storage::{DiskErrorKind, Recovered, SharedDisk, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
+use about::About;
 pub use access::Access;
 pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
 pub use client::{
     Backup, Client, ClientOptions, ClientProbe, ClientSent, ClientWatch, LatestPlace, Place,
 };
+use crdt::{Beginning, Listing};
+pub use crdt::{CrdtFigures, CrdtHandle, SightFigures, SpaceFigures};
 use driver::{Driver, Input};
 pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Part, Phase, Published, Standing};
 use links::Links;
@@ -85,6 +92,17 @@ pub struct ClusterNode {
     handle: NodeHandle,
     work: JoinHandle<Result<(), String>>,
     listeners: Vec<JoinHandle<()>>,
+    replicas: JoinHandle<()>,
+}
+
+/// The disks of a node, one for each engine.
+#[derive(Debug)]
+pub struct Disks<D> {
+    /// What the Raft engine must not forget.
+    pub raft: D,
+    /// What the replicas must not forget. Without it the node has none: it takes part in gossip only, and
+    /// members that have replicas wait for it when they forget deletes.
+    pub crdt: Option<D>,
 }
 
 /// Random numbers that a start needs: all independent and unpredictable.
@@ -114,25 +132,46 @@ impl Drawn {
 }
 
 impl ClusterNode {
-    /// Opens a node on its disk. It is there at once; requests wait until it belongs to a cluster
-    /// that has a leader, or end by their deadline.
+    /// Opens a node without replicas, as [`ClusterNode::open_on`] does.
     ///
     /// # Errors
-    /// `UNAVAILABLE` if another process has the directory, or an address is in use; `INVALID` if the
-    /// directory is of another version or holds what is not the node's; `INTERNAL` if it is damaged or
-    /// fails.
+    /// As [`ClusterNode::open_on`].
     pub async fn open<D: SharedDisk + Send + 'static>(
         disk: D,
         options: NodeOptions,
         drawn: Drawn,
     ) -> Result<Self> {
-        let (storage, recovered, identity) = open_storage(disk, options.clone(), drawn).await?;
+        Self::open_on(Disks { raft: disk, crdt: None }, options, drawn).await
+    }
+
+    /// Opens a node on its disks. It is there at once; requests wait until it belongs to a cluster
+    /// that has a leader, or end by their deadline.
+    ///
+    /// # Errors
+    /// `UNAVAILABLE` if another process has a directory, or an address is in use; `INVALID` if a
+    /// directory is of another version or holds what is not the node's; `INTERNAL` if it is damaged or
+    /// fails.
+    pub async fn open_on<D: SharedDisk + Send + 'static>(
+        disks: Disks<D>,
+        options: NodeOptions,
+        drawn: Drawn,
+    ) -> Result<Self> {
+        let Disks { raft, crdt } = disks;
+        let about = About::of(&options)?.encode();
+        let (storage, recovered, identity) = open_storage(raft, options.clone(), drawn).await?;
+        let me = MemberId(identity.id.0);
+        let opened = match crdt {
+            Some(disk) => Some(crdt::open_disk(disk, &options, me).await?),
+            None => None,
+        };
         let (inbox, inputs) = mpsc::channel(NODE_INBOX_MAX);
         let machine = StateMachine::new(0);
         let published = Published { machine, applied: 0, installs: 0, stopped: None };
         let published = watch::Sender::new(published);
+        let (crdt, replicate) = crdt::prepare(&options, opened.is_some());
         let handle = NodeHandle {
             inbox,
+            crdt,
             published: published.subscribe(),
             monotonic: Arc::clone(&options.monotonic),
             metrics: Arc::default(),
@@ -140,16 +179,28 @@ impl ClusterNode {
         let cluster = watch::Sender::new(identity.cluster);
         tell_start(&options, &identity);
         let listeners = listen(&options, &identity, &handle, &cluster).await?;
-        let network = options
-            .network
-            .as_ref()
-            .map(|network| (network.secret.clone(), greeting(&options, &identity)));
-        let links = Links::new(network, handle.inbox.downgrade(), Arc::clone(&handle.metrics));
-        let (_, sightings) = watch::channel(None);
+        let links = || {
+            let network = options.network.as_ref();
+            let network =
+                network.map(|network| (network.secret.clone(), greeting(&options, &identity)));
+            Links::new(network, handle.inbox.downgrade(), Arc::clone(&handle.metrics))
+        };
+        let (listing, listed) = watch::channel(Listing::of(identity.cluster));
+        let (sights, sightings) = watch::channel(None);
+        let beginning = Beginning {
+            me,
+            number: identity.start,
+            seed: drawn.seed,
+            links: links(),
+            listing: listed,
+            sightings: sights,
+            about,
+            raft: handle.inbox.downgrade(),
+        };
         let driver = Driver {
+            links: links(),
             options,
             identity,
-            links,
             metrics: Arc::clone(&handle.metrics),
             inbox: inputs,
             published,
@@ -158,9 +209,11 @@ impl ClusterNode {
             requests: 0,
             seed: drawn.seed,
             sightings,
+            listing,
         };
+        let replicas = replicate(beginning, opened);
         let work = tokio::spawn(driver.live(storage, recovered, (drawn.cluster, drawn.epoch)));
-        Ok(Self { handle, work, listeners })
+        Ok(Self { handle, work, listeners, replicas })
     }
 
     /// The handle through which it is asked.
@@ -174,6 +227,7 @@ impl ClusterNode {
         for listener in &self.listeners {
             listener.abort();
         }
+        self.handle.crdt.close().await;
         // It may have ended already.
         let _ = self.handle.inbox.send(Input::Stop).await;
         // Its sender lives as long as the driver.
@@ -205,6 +259,7 @@ impl Drop for ClusterNode {
         for listener in &self.listeners {
             listener.abort();
         }
+        self.replicas.abort();
         // Its disk's task finishes what it was given.
         self.work.abort();
     }

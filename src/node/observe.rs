@@ -162,3 +162,5 @@ pub(super) const CLOCK: &str = "plimsoll::clock";
 pub(super) const SNAPSHOT: &str = "plimsoll::snapshot";
 pub(super) const DISK: &str = "plimsoll::disk";
 pub(super) const NET: &str = "plimsoll::net";
+pub(super) const GOSSIP: &str = "plimsoll::gossip";
+pub(super) const CRDT: &str = "plimsoll::crdt";

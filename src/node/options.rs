@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::about::Traits;
 use crate::clock::{Clock, UnixMillis};
+use crate::crdt;
 use crate::raft::{self, Progress};
 use crate::storage::StorageOptions;
 use crate::transport::Secret;
@@ -38,6 +39,8 @@ pub struct NodeOptions {
     pub failure_timeout_ms: u64,
     /// The Raft engine.
     pub raft: raft::Options,
+    /// The replicas of the eventually consistent half.
+    pub crdt: crdt::Options,
     /// Its storage.
     pub storage: StorageOptions,
     /// Who looks on, if anybody does.
@@ -86,6 +89,7 @@ impl NodeOptions {
             standbys_max: STANDBYS_MAX_DEFAULT,
             failure_timeout_ms: FAILURE_TIMEOUT_MS_DEFAULT,
             raft: raft::Options::default(),
+            crdt: crdt::Options::default(),
             storage: StorageOptions::default(),
             probe: None,
         }

@@ -70,6 +70,7 @@ pub fn force_new_cluster(
     state.cluster = cluster;
     state.conf = ConfState { voters: vec![own.id.0], ..ConfState::default() };
     state.members = BTreeMap::from([(own.id, own)]);
+    state.listed_at = state.index;
     let term = recovered.hard_state.term.max(state.term);
     let hard_state = HardState { term, vote: 0, commit: state.index };
     let batch = Batch {
@@ -98,7 +99,7 @@ pub fn restore(
     let conf = ConfState { voters: vec![own.id.0], ..ConfState::default() };
     let members = BTreeMap::from([(own.id, own)]);
     let (index, term) = (1, 1);
-    let state = State { cluster, index, term, conf, members, machine };
+    let state = State { cluster, index, term, conf, members, listed_at: index, machine };
     let batch = Batch {
         hard_state: Some(HardState { term, vote: 0, commit: index }),
         reset: Some((index, term)),

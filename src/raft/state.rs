@@ -4,12 +4,13 @@
 //! them: a node that starts from a snapshot has exactly the configuration that was in force there,
 //! and later changes come from the log.
 //!
-//! Format version 1 (primitives of [`crate::codec`]):
+//! Format version 2 (primitives of [`crate::codec`]):
 //!
 //! ```text
 //! "PLIMRS"  format version: byte   cluster: fixed   index   term
 //! voters, learners, outgoing voters, next learners: each a count and ids: fixed   auto leave: byte
 //! members: count, each: id: fixed, name, address                                  in order of ids
+//! the index at which it was agreed who they are
 //! the machine's snapshot: all that follows
 //! ```
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub term: u64,
     pub conf: ConfState,
     pub members: BTreeMap<RaftId, Member>,
+    /// The index at which it was agreed last who is a member.
+    pub listed_at: u64,
     pub machine: StateMachine,
 }
 
@@ -78,6 +81,7 @@ impl State {
         for member in self.members.values() {
             write_member(&mut writer, member);
         }
+        writer.unsigned(self.listed_at);
         writer.finish()
     }
 
@@ -103,15 +107,17 @@ impl State {
             let member = read_member(&mut reader)?;
             members.insert(member.id, member);
         }
+        let listed_at = reader.unsigned("when the members were agreed on")?;
         let rest = reader.remaining();
         let machine = StateMachine::from_snapshot(reader.raw(rest, "the machine")?)?;
-        Ok(Self { cluster, index, term, conf, members, machine })
+        Ok(Self { cluster, index, term, conf, members, listed_at, machine })
     }
 
     /// What a member knows that waits to be added.
     pub fn before_joining(cluster: ClusterId) -> Self {
         let (conf, members) = (ConfState::default(), BTreeMap::new());
-        Self { cluster, index: 0, term: 0, conf, members, machine: StateMachine::new(0) }
+        let machine = StateMachine::new(0);
+        Self { cluster, index: 0, term: 0, conf, members, listed_at: 0, machine }
     }
 
     pub fn meta(&self) -> SnapshotMeta {
@@ -137,7 +143,8 @@ pub fn found(
     let conf =
         ConfState { voters: members.keys().map(|id| id.0).collect(), ..ConfState::default() };
     let machine = StateMachine::beginning(epoch, at);
-    let state = State { cluster, index: FIRST_INDEX, term: FIRST_TERM, conf, members, machine };
+    let (index, term, listed_at) = (FIRST_INDEX, FIRST_TERM, FIRST_INDEX);
+    let state = State { cluster, index, term, conf, members, listed_at, machine };
     (state.meta(), state.encode())
 }
 
@@ -171,6 +178,6 @@ pub(crate) fn read_member(reader: &mut Reader) -> Result<Member, DecodeError> {
 }
 
 const MAGIC: &[u8] = b"PLIMRS";
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 const FIRST_INDEX: u64 = 1;
 const FIRST_TERM: u64 = 1;

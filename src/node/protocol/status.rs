@@ -14,17 +14,20 @@
 //! standing: id: fixed, part: byte (voter, standby, learner), failure domain: text, or empty, how long
 //!                  it has been away (ms): 0, or 1 and the number
 //! ```
+//!
+//! After the phase: 0, or 1 and what stands in `src/node/crdt/figures.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Decoded, read_flag, read_text};
 use crate::codec::{Reader, Writer};
+use crate::node::crdt::CrdtFigures;
 use crate::node::handle::{MemberStatus, NodeStatus, Part, Phase, Standing};
 use crate::raft::{
     ClusterId, FoundingStatus, Member, RaftId, Role, Status, read_member, write_member,
 };
 
-pub(super) fn write(writer: &mut Writer, NodeStatus { name, phase }: &NodeStatus) {
+pub(super) fn write(writer: &mut Writer, NodeStatus { name, phase, crdt }: &NodeStatus) {
     writer.bytes(name.as_bytes());
     match phase {
         Phase::Founding(FoundingStatus::Waiting { seen }) => {
@@ -46,6 +49,10 @@ pub(super) fn write(writer: &mut Writer, NodeStatus { name, phase }: &NodeStatus
             write_status(writer, member);
         }
     }
+    writer.byte(u8::from(crdt.is_some()));
+    if let Some(crdt) = crdt {
+        crdt.write(writer);
+    }
 }
 
 pub(super) fn read(reader: &mut Reader) -> Decoded<NodeStatus> {
@@ -61,7 +68,9 @@ pub(super) fn read(reader: &mut Reader) -> Decoded<NodeStatus> {
         PHASE_MEMBER => Phase::Member(Box::new(read_status(reader)?)),
         _ => return Err(reader.error("a phase")),
     };
-    Ok(NodeStatus { name, phase })
+    let has_figures = read_flag(reader)?;
+    let crdt = has_figures.then(|| CrdtFigures::read(reader).map(Box::new)).transpose()?;
+    Ok(NodeStatus { name, phase, crdt })
 }
 
 fn write_status(writer: &mut Writer, status: &MemberStatus) {

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::crdt::{self, Incarnation, MemberId};
 use crate::entry::{Condition, EventKind, Key, Ttl};
+use crate::gossip::Space;
 use crate::kv::{KeyEvent, Reason, Refusal, SessionId, SessionStamp, StateMachine, Written};
-use crate::node::{MemberStatus, NodeStatus, Part, Phase, Standing};
+use crate::node::{
+    CrdtFigures, MemberStatus, NodeStatus, Part, Phase, SightFigures, SpaceFigures, Standing,
+};
 use crate::raft::{ClusterId, FoundingStatus, Member, Role, Status};
 use crate::value::Encoded;
 
@@ -133,12 +137,39 @@ fn status() -> NodeStatus {
         ]),
         waits_for: Some("w".into()),
     };
-    NodeStatus { name: "n161".into(), phase: Phase::Member(Box::new(status)) }
+    let phase = Phase::Member(Box::new(status));
+    NodeStatus { name: "n161".into(), phase, crdt: Some(Box::new(figures())) }
+}
+
+fn figures() -> CrdtFigures {
+    let status = crdt::Status {
+        author: crdt::Author { member: MemberId(0xa1), incarnation: Incarnation(2) },
+        epoch: 5,
+        has_joined: true,
+        is_whole: false,
+        blocking: vec![MemberId(0xb2)],
+        registers: 3,
+        tombstones: 1,
+        dropped: 4,
+        faults: 0,
+        from_future: 6,
+        divergences: 0,
+    };
+    let space = SpaceFigures { status, digest: 0xdd, coverage_runs: 2 };
+    let (member, address) = (MemberId(0xb2), "h:1".into());
+    CrdtFigures {
+        spaces: BTreeMap::from([(Space::Durable, space)]),
+        sights: vec![SightFigures { member, address, is_up: true, for_ms: 8 }],
+        reserved: UnixMillis(1_000),
+        clock_refusals: 7,
+        malformed: 9,
+        lost: 10,
+    }
 }
 
 fn founding(status: FoundingStatus) -> NodeFrame {
     let phase = Phase::Founding(status);
-    answer(Tell::Status(Box::new(NodeStatus { name: "n1".into(), phase })))
+    answer(Tell::Status(Box::new(NodeStatus { name: "n1".into(), phase, crdt: None })))
 }
 
 fn labelled(tell: Tell) -> NodeFrame {

@@ -395,7 +395,7 @@ impl Time {
     }
 
     fn gossip(&mut self, is_up: bool, since_ms: u64) {
-        let sighting = Sighting { is_up, since_ms, about: None };
+        let sighting = Sighting { address: "".into(), is_up, since_ms, about: None };
         let seen = [(OTHER, sighting)].into();
         self.sightings = Some(Sightings { since_ms: 500, seen });
     }

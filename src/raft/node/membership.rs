@@ -180,13 +180,16 @@ impl Node {
     /// After a change was applied: keeps the members and their addresses in step.
     pub(super) fn follow_members(&mut self, change: &ConfChangeV2) {
         for member in decode_members(&change.context) {
-            self.members.insert(member.id, member);
+            if self.members.insert(member.id, member).is_none() {
+                self.listed_at = self.applied;
+            }
             // A member takes only a snapshot whose configuration has it.
             self.raw.mut_store().offer(None);
         }
         let leaving: Vec<_> = self.members.keys().copied().filter(|id| !self.knows(*id)).collect();
         for id in leaving {
             self.members.remove(&id);
+            self.listed_at = self.applied;
             self.is_removed |= id == self.id;
         }
         // Elected in the joint phase that removes or demotes it, it ends that phase and then stops to

@@ -63,6 +63,8 @@ pub struct Node {
     machine: StateMachine,
     applied: u64,
     members: BTreeMap<RaftId, Member>,
+    /// The index at which it was agreed last who they are.
+    listed_at: u64,
     /// Told by its peers, or by the log, that it is no member any more.
     is_removed: bool,
     clocks: Clocks,
@@ -153,6 +155,7 @@ impl Node {
             machine: state.machine,
             applied: state.index,
             members: state.members,
+            listed_at: state.listed_at,
             is_removed: false,
             clocks: Clocks::default(),
             clock_off_ms: None,
@@ -310,6 +313,19 @@ impl Node {
     #[must_use]
     pub const fn members(&self) -> &BTreeMap<RaftId, Member> {
         &self.members
+    }
+
+    /// The index at which it was agreed last who is a member, on every member the same: with each
+    /// change of who that is it grows. Of a node that waits to be added it is 0.
+    #[must_use]
+    pub const fn listed_at(&self) -> u64 {
+        self.listed_at
+    }
+
+    /// Whether it is no member any more, as far as it knows: it may have heard so without the change.
+    #[must_use]
+    pub const fn is_removed(&self) -> bool {
+        self.is_removed
     }
 
     /// Why the node has stopped, if it has.

@@ -183,6 +183,7 @@ impl Node {
         }
         self.machine = state.machine;
         self.members = state.members;
+        self.listed_at = state.listed_at;
         self.applied = state.index;
         self.snapshots.installed(state.index, whole.name.bytes);
         self.raw.advance_apply_to(state.index);

@@ -201,6 +201,7 @@ impl Node {
                 term,
                 conf,
                 members: self.members.clone(),
+                listed_at: self.listed_at,
                 machine: self.machine.clone(),
             },
         });

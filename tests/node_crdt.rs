@@ -1,0 +1,413 @@
+//! The replicas of nodes that run: what calls see, what a start finds again, and whom gossip sees.
+
+#[path = "support/lent.rs"]
+mod lent;
+#[path = "support/nodes.rs"]
+mod nodes;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lent::Lent;
+use nodes::{Nodes, PATIENCE, Wall, eventually};
+use plimsoll::entry::Key;
+use plimsoll::error::{ErrorKind, Outcome, Result};
+use plimsoll::gossip::Space;
+use plimsoll::keyspace::Keyspace;
+use plimsoll::kv::QualifiedKey;
+use plimsoll::node::{ClusterNode, CrdtHandle, Disks, Drawn, NodeHandle, NodeOptions};
+use plimsoll::raft::{MemberChange, Request};
+use plimsoll::storage_fs::FsDisk;
+use plimsoll::value::{Encoded, Value};
+
+const SPACES: [Space; 2] = [Space::Volatile, Space::Durable];
+
+fn key(text: &str) -> QualifiedKey {
+    QualifiedKey::new(&Keyspace::new("app").unwrap(), &Key::new(text).unwrap())
+}
+
+fn value(text: &str) -> Encoded {
+    Encoded::new(&Value::from(text)).unwrap()
+}
+
+async fn put(crdt: &CrdtHandle, space: Space, text: &str, is: &str) -> Result<()> {
+    crdt.put(space, key(text), value(is), None, PATIENCE).await.map(|_| ())
+}
+
+/// What a node shows; none also while it does not serve.
+async fn read(crdt: &CrdtHandle, space: Space, text: &str) -> Option<Value> {
+    let replica = crdt.replica(space).await.ok()?;
+    let entry = replica.get(&key(text), crdt.wall()).unwrap();
+    entry.and_then(|entry| entry.bytes.as_ref()).map(|bytes| bytes.decode())
+}
+
+async fn shows(handle: &NodeHandle, space: Space, text: &str, is: &str) {
+    let what = format!("{text} is {is} in {space:?}");
+    let look =
+        async || (read(handle.crdt(), space, text).await == Some(Value::from(is))).then_some(());
+    eventually(&what, look).await;
+}
+
+async fn joined(handle: &NodeHandle) {
+    for space in SPACES {
+        let look = async || handle.crdt().replica(space).await.ok();
+        eventually(&format!("{space:?} has joined"), look).await;
+    }
+}
+
+async fn open_in(folder: &Path, options: NodeOptions) -> ClusterNode {
+    // What was killed a moment ago may hold its folders and ports still.
+    let folder = folder.to_owned();
+    eventually("the node starts", async || {
+        let open = |name| FsDisk::open(&folder.join("_sys").join(name)).ok();
+        let disks = Disks { raft: open("raft")?, crdt: Some(open("kvcrdt")?) };
+        ClusterNode::open_on(disks, options.clone(), Drawn::from_system()).await.ok()
+    })
+    .await
+}
+
+fn alone() -> NodeOptions {
+    NodeOptions::alone("solo", Arc::new(Wall(0)))
+}
+
+async fn start(nodes: &mut Nodes, place: usize) {
+    let options = nodes.options(place);
+    nodes.nodes[place] = Some(open_in(&nodes.data_dir(place), options).await);
+}
+
+async fn founded(count: usize) -> Nodes {
+    let mut nodes = Nodes::places(count, count);
+    for place in 0..count {
+        start(&mut nodes, place).await;
+    }
+    for place in 0..count {
+        joined(nodes.handle(place)).await;
+    }
+    nodes
+}
+
+#[tokio::test]
+async fn a_node_that_is_alone_serves_at_once_and_reads_its_own_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open_in(folder.path(), alone()).await;
+    joined(node.handle()).await;
+    let crdt = node.handle().crdt();
+    for space in SPACES {
+        let first = crdt.put(space, key("a"), value("1"), None, PATIENCE).await.unwrap();
+        assert!(!first.was_shown);
+        assert_eq!(read(crdt, space, "a").await, Some(Value::from("1")));
+        let deleted = crdt.delete(space, key("a"), PATIENCE).await.unwrap();
+        assert!(deleted.was_shown && deleted.stamp > first.stamp);
+        assert_eq!(read(crdt, space, "a").await, None);
+    }
+    let figures = crdt.figures().await.unwrap();
+    let status = &figures.spaces[&Space::Volatile].status;
+    assert!(status.has_joined && status.is_whole && status.blocking.is_empty());
+    node.close().await;
+    let error = crdt.replica(Space::Volatile).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let error = put(crdt, Space::Volatile, "a", "2").await.unwrap_err();
+    assert_eq!((error.kind(), error.outcome()), (ErrorKind::Unavailable, Some(Outcome::None)));
+}
+
+#[tokio::test]
+async fn a_durable_write_survives_a_kill_and_a_volatile_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut last = [None; 2];
+    // Each start begins a second ahead of the one before: more of them have to wait for the clock.
+    for round in 0..3_u32 {
+        let node = open_in(folder.path(), alone()).await;
+        joined(node.handle()).await;
+        let crdt = node.handle().crdt();
+        for before in 0..round {
+            let kept = read(crdt, Space::Durable, &format!("k{before}")).await;
+            assert_eq!(kept, Some(Value::from("v")), "in round {round}");
+        }
+        assert_eq!(read(crdt, Space::Volatile, "k0").await, None);
+        for (space, last) in SPACES.into_iter().zip(&mut last) {
+            let key = key(&format!("k{round}"));
+            let written = crdt.put(space, key, value("v"), None, PATIENCE).await.unwrap();
+            assert!(*last < Some(written.stamp), "stamps grow over starts");
+            *last = Some(written.stamp);
+        }
+        let status = crdt.figures().await.unwrap().spaces[&Space::Durable].status.clone();
+        assert_eq!(status.author.incarnation.0, 1, "a restart is a pause");
+        drop(node);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_hold_the_same_in_the_end() {
+    let nodes = founded(3).await;
+    for space in SPACES {
+        for place in 0..3 {
+            put(nodes.handle(place).crdt(), space, &format!("k{place}"), "v").await.unwrap();
+            put(nodes.handle(place).crdt(), space, "shared", &format!("of {place}")).await.unwrap();
+        }
+        let large = "x".repeat(1 << 19);
+        put(nodes.handle(1).crdt(), space, "large", &large).await.unwrap();
+        nodes.handle(2).crdt().delete(space, key("k0"), PATIENCE).await.unwrap();
+        for place in 0..3 {
+            shows(nodes.handle(place), space, "large", &large).await;
+            shows(nodes.handle(place), space, "k1", "v").await;
+        }
+        eventually("all hold the same", async || {
+            let mut digests = Vec::new();
+            for place in 0..3 {
+                let figures = nodes.handle(place).crdt().figures().await?;
+                digests.push(figures.spaces[&space].digest);
+            }
+            digests.iter().all(|digest| *digest == digests[0]).then_some(())
+        })
+        .await;
+        assert_eq!(read(nodes.handle(0).crdt(), space, "k0").await, None);
+    }
+    let figures = nodes.handle(0).crdt().figures().await.unwrap();
+    assert_eq!(figures.sights.iter().filter(|sight| sight.is_up).count(), 2);
+    eventually("all are whole", async || {
+        let figures = nodes.handle(0).crdt().figures().await?;
+        figures.spaces.values().all(|space| space.status.is_whole).then_some(())
+    })
+    .await;
+}
+
+/// Nodes that know the address of the first one only.
+async fn founded_through_one_door(count: usize) -> Nodes {
+    let mut nodes = Nodes::places(count, count);
+    for place in 0..count {
+        let mut options = nodes.options(place);
+        let door = vec![nodes.addresses[0].clone()];
+        options.network.as_mut().unwrap().join = door;
+        nodes.nodes[place] = Some(open_in(&nodes.data_dir(place), options).await);
+    }
+    nodes.leader().await;
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_know_one_door_found_a_cluster_together() {
+    for count in [3, 5] {
+        let nodes = founded_through_one_door(count).await;
+        let first = nodes.status(0).await.unwrap();
+        assert_eq!(first.raft.voters.len(), count);
+        for place in 0..count {
+            let look = async || nodes.status(place).await;
+            let status = eventually("it is a member", look).await;
+            assert_eq!(status.cluster, first.cluster);
+            joined(nodes.handle(place)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_back_holds_what_it_missed_with_its_disk_and_without() {
+    let mut nodes = founded(3).await;
+    for space in SPACES {
+        put(nodes.handle(2).crdt(), space, "own", "v").await.unwrap();
+        shows(nodes.handle(0), space, "own", "v").await;
+    }
+    for has_disk in [true, false] {
+        nodes.stop(2).await;
+        let missed = format!("missed {has_disk}");
+        for space in SPACES {
+            put(nodes.handle(0).crdt(), space, &missed, "v").await.unwrap();
+        }
+        if !has_disk {
+            let folder = nodes.data_dir(2).join("_sys").join("kvcrdt");
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+        start(&mut nodes, 2).await;
+        let handle = nodes.handle(2).clone();
+        if has_disk {
+            // Before anybody can have answered: it has no need of others.
+            let own = async || handle.crdt().replica(Space::Durable).await.ok();
+            let replica = eventually("it serves", own).await;
+            assert!(replica.get(&key("own"), handle.crdt().wall()).unwrap().is_some());
+        }
+        for space in SPACES {
+            for name in ["own", &missed] {
+                shows(&handle, space, name, "v").await;
+            }
+            put(handle.crdt(), space, "own", "v").await.unwrap();
+        }
+        let figures = handle.crdt().figures().await.unwrap();
+        let incarnation = figures.spaces[&Space::Durable].status.author.incarnation.0;
+        assert_eq!(incarnation, if has_disk { 1 } else { 3 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_durable_node_serves_its_state_before_any_other_is_there() {
+    let mut nodes = founded(3).await;
+    put(nodes.handle(0).crdt(), Space::Durable, "k", "v").await.unwrap();
+    for place in 0..3 {
+        nodes.stop(place).await;
+    }
+    start(&mut nodes, 0).await;
+    shows(nodes.handle(0), Space::Durable, "k", "v").await;
+    put(nodes.handle(0).crdt(), Space::Durable, "k", "w").await.unwrap();
+    let error = put(nodes.handle(0).crdt(), Space::Volatile, "k", "v").await.unwrap_err();
+    assert_eq!(error.detail("reason"), Some(&Value::from("not_joined")));
+    assert!(error.retryable() && error.outcome() == Some(Outcome::None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_was_removed_refuses() {
+    let nodes = founded(3).await;
+    let leader = nodes.leader().await;
+    let other = (leader + 1) % 3;
+    for space in SPACES {
+        put(nodes.handle(other).crdt(), space, "k", "v").await.unwrap();
+        shows(nodes.handle(leader), space, "k", "v").await;
+    }
+    let id = nodes.status(other).await.unwrap().raft.id;
+    let change = Request::Change(vec![MemberChange::Remove(id)]);
+    nodes.handle(leader).request(change, PATIENCE).await.unwrap();
+    for space in SPACES {
+        let error = eventually("it refuses", async || {
+            put(nodes.handle(other).crdt(), space, "k", "w").await.err()
+        })
+        .await;
+        assert_eq!(error.detail("reason"), Some(&Value::from("removed")));
+        assert!(nodes.handle(other).crdt().replica(space).await.is_err());
+        // The others go on, and wait for it no longer.
+        put(nodes.handle(leader).crdt(), space, "k", "x").await.unwrap();
+        shows(nodes.handle((leader + 2) % 3), space, "k", "x").await;
+    }
+    eventually("nobody is waited for", async || {
+        let figures = nodes.handle(leader).crdt().figures().await?;
+        figures.spaces.values().all(|space| space.status.blocking.is_empty()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_node_without_a_disk_for_replicas_says_so() {
+    let node = ClusterNode::open(Lent::default(), alone(), Drawn::from_system()).await.unwrap();
+    for error in [
+        node.handle().crdt().replica(Space::Volatile).await.unwrap_err(),
+        put(node.handle().crdt(), Space::Durable, "k", "v").await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+}
+
+/// A node that is alone, on disks in memory that outlive it.
+async fn open_on(raft: &Lent, crdt: &Lent) -> Result<ClusterNode> {
+    let disks = Disks { raft: raft.clone(), crdt: Some(crdt.clone()) };
+    ClusterNode::open_on(disks, alone(), Drawn::from_system()).await
+}
+
+/// Waits until nothing of a node that has ended uses its disks.
+async fn released(disks: [&Lent; 2]) {
+    let is_free = |disk: &Lent| Arc::strong_count(&disk.0) == 1;
+    eventually("its tasks have ended", async || disks.into_iter().all(is_free).then_some(())).await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_node_that_is_closed_or_dropped() {
+    for closes in [true, false] {
+        let (raft, crdt) = (Lent::default(), Lent::default());
+        let node = open_on(&raft, &crdt).await.unwrap();
+        let handle = node.handle().clone();
+        joined(&handle).await;
+        put(handle.crdt(), Space::Durable, "k", "v").await.unwrap();
+        if closes {
+            node.close().await;
+        } else {
+            drop(node);
+        }
+        released([&raft, &crdt]).await;
+        let error = put(handle.crdt(), Space::Durable, "k", "v").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(handle.crdt().replica(Space::Volatile).await.is_err());
+        assert!(handle.crdt().figures().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_or_is_full_stops_the_node_and_what_was_acknowledged_is_there_again() {
+    for fault in ["sync", "full"] {
+        let (raft, crdt) = (Lent::default(), Lent::default());
+        let mut node = open_on(&raft, &crdt).await.unwrap();
+        joined(node.handle()).await;
+        put(node.handle().crdt(), Space::Durable, "kept", "v").await.unwrap();
+        {
+            let mut disk = crdt.0.lock().unwrap();
+            if fault == "sync" {
+                disk.fail_next_sync();
+            } else {
+                let bytes = disk.bytes();
+                disk.set_capacity(Some(bytes));
+            }
+        }
+        // The log is made of segments that are there: a large one needs another.
+        let large = "x".repeat(1 << 19);
+        let mut tries = 0;
+        let error = loop {
+            tries += 1;
+            let key = format!("k{tries}");
+            match put(node.handle().crdt(), Space::Durable, &key, &large).await {
+                Ok(()) => assert!(tries < 100, "it is full"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}");
+        assert_eq!(error.outcome(), Some(Outcome::Unknown), "{fault}");
+        node.ended().await.unwrap_err();
+        assert!(node.handle().crdt().replica(Space::Volatile).await.is_err());
+        drop(node);
+        released([&raft, &crdt]).await;
+        crdt.0.lock().unwrap().lose_unsynced();
+
+        let node = open_on(&raft, &crdt).await.unwrap();
+        joined(node.handle()).await;
+        assert_eq!(read(node.handle().crdt(), Space::Durable, "kept").await, Some("v".into()));
+        for earlier in 1..tries {
+            let earlier = read(node.handle().crdt(), Space::Durable, &format!("k{earlier}")).await;
+            assert!(earlier.is_some(), "{fault}: it was acknowledged");
+        }
+        // The failure was written down where that was possible: then it has begun anew.
+        let figures = node.handle().crdt().figures().await.unwrap();
+        let incarnation = figures.spaces[&Space::Durable].status.author.incarnation.0;
+        assert_eq!(incarnation, if fault == "sync" { 2 } else { 1 }, "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_a_crash_at_any_operation_of_the_disk() {
+    let mut crashes = 0;
+    for operations in 0.. {
+        let (raft, crdt) = (Lent::default(), Lent::default());
+        crdt.0.lock().unwrap().stop_after(operations);
+        let mut acknowledged = 0;
+        if let Ok(node) = open_on(&raft, &crdt).await {
+            while acknowledged < 6 {
+                let text = format!("k{acknowledged}");
+                match put(node.handle().crdt(), Space::Durable, &text, "v").await {
+                    Ok(()) => acknowledged += 1,
+                    Err(error)
+                        if error.outcome() == Some(Outcome::None)
+                            && error.detail("reason").is_some() =>
+                    {
+                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                    }
+                    Err(_) => break,
+                }
+            }
+        }
+        released([&raft, &crdt]).await;
+        crdt.0.lock().unwrap().lose_unsynced();
+        let node = open_on(&raft, &crdt).await.unwrap();
+        joined(node.handle()).await;
+        for number in 0..acknowledged {
+            let kept = read(node.handle().crdt(), Space::Durable, &format!("k{number}")).await;
+            assert_eq!(kept, Some("v".into()), "k{number} of {acknowledged} after {operations}");
+        }
+        if acknowledged == 6 {
+            break;
+        }
+        crashes += 1;
+    }
+    assert!(crashes > 20, "{crashes}");
+}
