@@ -1,4 +1,5 @@
 //! The replicas of nodes that run: what calls see, what a start finds again, and whom gossip sees.
+#![allow(clippy::unwrap_used)]
 
 #[path = "support/lent.rs"]
 mod lent;
@@ -410,4 +411,105 @@ async fn what_was_acknowledged_is_there_after_a_crash_at_any_operation_of_the_di
         crashes += 1;
     }
     assert!(crashes > 20, "{crashes}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_added_joins_and_has_the_list_of_the_others() {
+    let mut nodes = Nodes::places(4, 3);
+    for place in 0..3 {
+        start(&mut nodes, place).await;
+    }
+    for space in SPACES {
+        joined(nodes.handle(0)).await;
+        put(nodes.handle(0).crdt(), space, "early", "v").await.unwrap();
+    }
+    let mut options = nodes.options(3);
+    options.raft.snapshot_threshold = 16;
+    nodes.nodes[3] = Some(open_in(&nodes.data_dir(3), options.clone()).await);
+    for space in SPACES {
+        shows(nodes.handle(3), space, "early", "v").await;
+        put(nodes.handle(3).crdt(), space, "late", "v").await.unwrap();
+        shows(nodes.handle(1), space, "late", "v").await;
+        eventually("all have one list", async || {
+            let mut epochs = std::collections::BTreeSet::new();
+            for place in 0..4 {
+                let figures = nodes.handle(place).crdt().figures().await?;
+                epochs.insert(figures.spaces[&space].status.epoch);
+            }
+            (epochs.len() == 1).then_some(())
+        })
+        .await;
+    }
+    // Also after a snapshot has replaced the change in the log.
+    for number in 0..50 {
+        nodes::write(nodes.handle(3), &format!("r{number}"), "v").await.unwrap();
+    }
+    eventually("the log begins later", async || {
+        nodes.status(3).await.filter(|status| status.raft.first_index > 20)
+    })
+    .await;
+    let figures = nodes.handle(3).crdt().figures().await.unwrap();
+    let before = figures.spaces[&Space::Durable].status.epoch;
+    nodes.stop(3).await;
+    nodes.nodes[3] = Some(open_in(&nodes.data_dir(3), options).await);
+    joined(nodes.handle(3)).await;
+    let figures = nodes.handle(3).crdt().figures().await.unwrap();
+    assert_eq!(figures.spaces[&Space::Durable].status.epoch, before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_after_a_pause_wait_for_the_bound_of_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = open_in(folder.path(), alone()).await;
+    joined(node.handle()).await;
+    for _ in 0..2 {
+        let mut writes = Vec::new();
+        for number in 0..300 {
+            let crdt = node.handle().crdt().clone();
+            let space = SPACES[number % 2];
+            let key = format!("k{number}");
+            writes.push(tokio::spawn(async move { put(&crdt, space, &key, "v").await }));
+        }
+        for write in writes {
+            write.await.unwrap().unwrap();
+        }
+        let reserved = node.handle().crdt().figures().await.unwrap().reserved;
+        tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+        let figures = node.handle().crdt().figures().await.unwrap();
+        assert!(figures.reserved.0 < reserved.0 + 2_500, "a node without writes syncs nothing");
+        assert!(figures.reserved < node.handle().crdt().wall(), "so the next ones have to wait");
+        assert_eq!(figures.clock_refusals, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_long_log_is_replaced_by_a_snapshot_and_a_start_finds_both() {
+    let (raft, crdt) = (Lent::default(), Lent::default());
+    let snapshots = || {
+        let names = plimsoll::storage::Disk::names(&crdt).unwrap();
+        names.into_iter().filter(|name| name.starts_with("snapshot")).collect::<Vec<_>>()
+    };
+    let node = open_on(&raft, &crdt).await.unwrap();
+    joined(node.handle()).await;
+    let first = snapshots();
+    let large = |number: usize| format!("{number} {}", "x".repeat(100 << 10));
+    for number in 0..120 {
+        let key = format!("k{}", number % 10);
+        put(node.handle().crdt(), Space::Durable, &key, &large(number)).await.unwrap();
+    }
+    eventually("there is another snapshot", async || (snapshots() != first).then_some(())).await;
+    put(node.handle().crdt(), Space::Durable, "last", "v").await.unwrap();
+    drop(node);
+    released([&raft, &crdt]).await;
+    crdt.0.lock().unwrap().lose_unsynced();
+    let node = open_on(&raft, &crdt).await.unwrap();
+    joined(node.handle()).await;
+    for number in 110..120 {
+        let kept = read(node.handle().crdt(), Space::Durable, &format!("k{}", number % 10)).await;
+        assert_eq!(kept, Some(Value::from(large(number).as_str())), "{number}");
+    }
+    assert_eq!(read(node.handle().crdt(), Space::Durable, "last").await, Some("v".into()));
+    let status = node.handle().crdt().figures().await.unwrap().spaces[&Space::Durable].clone();
+    assert_eq!(status.status.author.incarnation.0, 1, "it goes on");
+    assert!(snapshots().len() <= 2, "older ones are removed: {:?}", snapshots());
 }

@@ -15,10 +15,12 @@ use super::args::{
 };
 use super::output::{progress, say, table};
 use crate::clock::Clock as _;
+use crate::crdt::MemberId;
 use crate::error::{Error, Result};
+use crate::gossip::Space;
 use crate::node::{
-    BACKUP_HEAD, Client, ClientOptions, Drawn, MemberStatus, NodeStatus, Phase, read_backup,
-    recover_alone, restore_to, storage_error,
+    BACKUP_HEAD, Client, ClientOptions, Drawn, MemberStatus, NodeStatus, Phase, SightFigures,
+    SpaceFigures, read_backup, recover_alone, restore_to, storage_error,
 };
 use crate::raft::{Member, MemberChange, RaftId, Role};
 use crate::registry::{Config, LoadOptions};
@@ -43,8 +45,10 @@ pub async fn status(args: StatusArgs) -> Result<Exit> {
         let lines: Vec<_> = nodes.iter().map(|(at, status)| status_json(at, status)).collect();
         say!("[{}]", lines.join(","));
     } else {
-        let head =
-            ["ADDRESS", "NAME", "ROLE", "TERM", "APPLIED", "LAG", "ENTRIES", "DIGEST", "CLOCK"];
+        let head = [
+            "ADDRESS", "NAME", "ROLE", "TERM", "APPLIED", "LAG", "ENTRIES", "DIGEST", "CLOCK",
+            "REPLICAS", "SEEN",
+        ];
         let rows = nodes.iter().map(|(address, status)| status_row(address, status, newest));
         table(&head, rows.collect());
     }
@@ -71,6 +75,8 @@ fn status_row(address: &str, status: &Result<NodeStatus>, newest: u64) -> Vec<St
             member.entries.to_string(),
             member.digest.chars().take(8).collect(),
             clock_of(member),
+            status.as_ref().map_or(String::new(), replicas_of),
+            status.as_ref().map_or(String::new(), seen_of),
         ]),
         (Ok(_), None) => row.push("founding".to_owned()),
         (Err(error), None) => row.push(format!("unreachable: {}", error.message())),
@@ -97,6 +103,69 @@ fn clock_of(status: &MemberStatus) -> String {
     format!("{:+}ms", i128::from(status.wall_ms) - here)
 }
 
+/// How its replicas are: what is worst of them.
+fn replicas_of(status: &NodeStatus) -> String {
+    let spaces = status.crdt.iter().flat_map(|crdt| crdt.spaces.values());
+    let statuses: Vec<_> = spaces.map(|space| &space.status).collect();
+    let blocking = statuses.iter().map(|status| status.blocking.len()).max();
+    match blocking {
+        None => "none".to_owned(),
+        _ if statuses.iter().any(|status| status.divergences + status.faults > 0) => {
+            "differ".to_owned()
+        }
+        _ if statuses.iter().any(|status| !status.has_joined) => "joining".to_owned(),
+        Some(0) => "whole".to_owned(),
+        Some(count) => format!("wait for {count}"),
+    }
+}
+
+/// Of how many nodes that gossip has seen how many are up.
+fn seen_of(status: &NodeStatus) -> String {
+    let sights = || status.crdt.iter().flat_map(|crdt| &crdt.sights);
+    format!("{} of {}", sights().filter(|sight| sight.is_up).count(), sights().count())
+}
+
+/// The replicas and what gossip sees, as fields of an object.
+fn crdt_json(status: &NodeStatus) -> String {
+    let Some(crdt) = &status.crdt else { return r#""replicas":null,"seen":[]"#.to_owned() };
+    let id = |id: &MemberId| format!(r#""{:016x}""#, id.0);
+    let space = |(space, figures): (&Space, &SpaceFigures)| {
+        let status = &figures.status;
+        let blocking: Vec<_> = status.blocking.iter().map(id).collect();
+        format!(
+            r#""{}":{{"incarnation":{},"epoch":{},"joined":{},"whole":{},"blocking":[{}],"registers":{},"tombstones":{},"dropped":{},"faults":{},"from_future":{},"divergences":{},"digest":"{:032x}","coverage_runs":{}}}"#,
+            space.as_str(),
+            status.author.incarnation.0,
+            status.epoch,
+            status.has_joined,
+            status.is_whole,
+            blocking.join(","),
+            status.registers,
+            status.tombstones,
+            status.dropped,
+            status.faults,
+            status.from_future,
+            status.divergences,
+            figures.digest,
+            figures.coverage_runs,
+        )
+    };
+    let spaces: Vec<_> = crdt.spaces.iter().map(space).collect();
+    let sight = |sight: &SightFigures| {
+        let (id, address) = (id(&sight.member), serde_json::Value::from(&*sight.address));
+        let (up, for_ms) = (sight.is_up, sight.for_ms);
+        format!(r#"{{"id":{id},"address":{address},"up":{up},"for_ms":{for_ms}}}"#)
+    };
+    let sights: Vec<_> = crdt.sights.iter().map(sight).collect();
+    format!(
+        r#""replicas":{{{}}},"reserved_ms":{},"clock_refusals":{},"seen":[{}]"#,
+        spaces.join(","),
+        crdt.reserved.0,
+        crdt.clock_refusals,
+        sights.join(",")
+    )
+}
+
 fn status_json(address: &str, status: &Result<NodeStatus>) -> String {
     let text = |text: &str| serde_json::Value::from(text).to_string();
     let address = text(address);
@@ -104,9 +173,9 @@ fn status_json(address: &str, status: &Result<NodeStatus>) -> String {
         (Ok(node), Some(member)) => {
             let raft = &member.raft;
             let leader = raft.leader.map_or("null".to_owned(), |id| text(&id.to_string()));
-            let members = members_json(member);
+            let (members, crdt) = (members_json(member), crdt_json(node));
             format!(
-                r#"{{"address":{address},"name":{},"id":{},"cluster":{},"role":{},"term":{},"leader":{leader},"commit":{},"applied":{},"revision":{},"entries":{},"digest":{},"clock_unresolved":{},"wall_ms":{},"log_time_ms":{},"members":[{members}]}}"#,
+                r#"{{"address":{address},"name":{},"id":{},"cluster":{},"role":{},"term":{},"leader":{leader},"commit":{},"applied":{},"revision":{},"entries":{},"digest":{},"clock_unresolved":{},"wall_ms":{},"log_time_ms":{},"members":[{members}],{crdt}}}"#,
                 text(&node.name),
                 text(&raft.id.to_string()),
                 text(&member.cluster.to_string()),
@@ -123,7 +192,8 @@ fn status_json(address: &str, status: &Result<NodeStatus>) -> String {
             )
         }
         (Ok(node), None) => {
-            format!(r#"{{"address":{address},"name":{},"role":"founding"}}"#, text(&node.name))
+            let (name, crdt) = (text(&node.name), crdt_json(node));
+            format!(r#"{{"address":{address},"name":{name},"role":"founding",{crdt}}}"#)
         }
         (Err(error), None) => {
             format!(

@@ -11,7 +11,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::node::{
-    Counter, Ended, Figures, Histogram, MemberStatus, NodeHandle, Operation, Phase, Rejection, Side,
+    Counter, CrdtFigures, Ended, Figures, Histogram, MemberStatus, NodeHandle, Operation, Phase,
+    Rejection, Side, SpaceFigures,
 };
 use crate::raft::{RaftId, Role};
 
@@ -50,6 +51,10 @@ impl Collector for Exposition {
                 of_clocks(status, figures, &mut families)?;
                 let help = "Entries of the log in memory, in bytes";
                 families.gauge("log", help, Some(Unit::Bytes), of_size(figures.log_bytes))?;
+            }
+            if let Some(crdt) = &figures.status.crdt {
+                of_replicas(crdt, &mut families)?;
+                of_gossip(crdt, &mut families)?;
             }
         }
         if let Some(bytes) = self.folder_bytes {
@@ -130,6 +135,74 @@ fn of_clocks(status: &MemberStatus, figures: &Figures, families: &mut Families<'
     let is_refused = i64::from(figures.is_clock_refused);
     let help = "Whether the node does not lead because its clock is far from a majority's";
     families.gauge("clock_refused", help, None, is_refused)
+}
+
+fn of_replicas(figures: &CrdtFigures, families: &mut Families<'_>) -> fmt::Result {
+    type Value = fn(&SpaceFigures) -> u64;
+    let of = |value: Value| {
+        let spaces = figures.spaces.iter();
+        spaces.map(move |(space, it)| ([("space", space.as_str())], value(it)))
+    };
+    let gauges: [(&str, &str, Value); 7] = [
+        ("crdt_joined", "Whether the replica serves", |it| it.status.has_joined.into()),
+        ("crdt_whole", "Whether it has met every other member", |it| it.status.is_whole.into()),
+        ("crdt_registers", "Keys that the replica knows, deleted ones included", |it| {
+            it.status.registers as u64
+        }),
+        ("crdt_tombstones", "Deleted and expired keys that wait to be forgotten", |it| {
+            it.status.tombstones as u64
+        }),
+        ("crdt_blocking_members", "Members that forgetting waits for", |it| {
+            it.status.blocking.len() as u64
+        }),
+        ("crdt_coverage_runs", "Runs of writes that the replica covers", |it| {
+            it.coverage_runs as u64
+        }),
+        ("crdt_epoch", "Which list of members the replica has", |it| it.status.epoch),
+    ];
+    for (name, help, value) in gauges {
+        let values = of(value).map(|(label, value)| (label, of_u64(value)));
+        families.gauges(name, help, None, values)?;
+    }
+    let blocking = figures.spaces.iter().flat_map(|(space, it)| {
+        let ids = it.status.blocking.iter().map(|id| format!("{:016x}", id.0));
+        ids.map(|id| (space.as_str(), id))
+    });
+    let blocking: Vec<_> = blocking.collect();
+    let blocking = blocking.iter().map(|(space, id)| ([("space", *space), ("id", id.as_str())], 1));
+    families.gauges("crdt_blocking", "A member that forgetting waits for: 1", None, blocking)?;
+    let totals: [(&str, &str, Value); 4] = [
+        ("crdt_tombstones_dropped", "Deletes that were forgotten", |it| it.status.dropped),
+        ("crdt_faults", "Writes of one stamp that differ", |it| it.status.faults),
+        ("crdt_from_future", "Writes refused as too far ahead", |it| it.status.from_future),
+        ("crdt_divergences", "Replicas that differ and must not", |it| it.status.divergences),
+    ];
+    for (name, help, value) in totals {
+        families.totals(name, help, of(value))?;
+    }
+    let (help, none) = ("Writes that were refused because of clocks", [[("", ""); 0]]);
+    let refusals = none.map(|labels| (labels, figures.clock_refusals));
+    families.totals("crdt_clock_refusals", help, refusals)?;
+    let help = "The instant below which writes may be stamped, since the Unix epoch";
+    families.gauge("crdt_reserved", help, Some(Unit::Seconds), figures.reserved.as_seconds())
+}
+
+fn of_gossip(figures: &CrdtFigures, families: &mut Families<'_>) -> fmt::Result {
+    let sights = figures.sights.iter();
+    let sights: Vec<_> =
+        sights.map(|it| (format!("{:016x}", it.member.0), &it.address, it)).collect();
+    let label = |id, address| [("id", id), ("address", address)];
+    let up =
+        sights.iter().map(|(id, at, it)| (label(id.as_str(), at.as_str()), i64::from(it.is_up)));
+    families.gauges("gossip_up", "Whether a node that was seen answers", None, up)?;
+    for (name, help, count) in [
+        ("gossip_malformed", "Messages that could not be read", figures.malformed),
+        ("gossip_lost", "Messages that were dropped because too much waited", figures.lost),
+    ] {
+        let none = [[("", ""); 0]];
+        families.totals(name, help, none.map(|labels| (labels, count)))?;
+    }
+    Ok(())
 }
 
 impl Exposition {
@@ -248,6 +321,23 @@ impl Families<'_> {
         for (labels, counter) in counters {
             let mut family = family.encode_family(&labels)?;
             family.encode_counter::<NoLabelSet, _, u64>(&counter.value(), None)?;
+        }
+        Ok(())
+    }
+
+    /// Counters that are kept elsewhere.
+    fn totals<'l, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        counters: impl IntoIterator<Item = ([Label<'l>; N], u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in counters {
+            if N == 0 {
+                return family.encode_counter::<NoLabelSet, _, u64>(&value, None);
+            }
+            family.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
         Ok(())
     }

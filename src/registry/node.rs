@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 #[cfg(feature = "http")]
 use crate::http::{HttpListener, HttpServer};
 use crate::node::{
-    Access, Client, ClientOptions, ClusterNode, Drawn, NetworkOptions, NodeOptions, Session,
+    Access, Client, ClientOptions, ClusterNode, Disks, Drawn, NetworkOptions, NodeOptions, Session,
     storage_error,
 };
 use crate::raft;
@@ -47,7 +47,8 @@ impl OpenNode {
                 session,
             });
         }
-        let folder = options.raft.data_dir.join("_sys").join("raft");
+        let system = options.raft.data_dir.join("_sys");
+        let (folder, replicas) = (system.join("raft"), system.join("kvcrdt"));
         #[cfg(feature = "http")]
         let listener = match options.http.socket_addr() {
             Some(address) => Some((HttpListener::bind(address).await?, folder.clone())),
@@ -56,10 +57,12 @@ impl OpenNode {
         #[cfg(not(feature = "http"))]
         refuse_http(options)?;
         let options = node_options(options)?;
-        let disk = tokio::task::spawn_blocking(move || FsDisk::open(&folder)).await;
-        let disk = disk.expect("opening a folder does not panic");
-        let disk = disk.map_err(|error| storage_error(&StorageError::Disk(error)))?;
-        let node = ClusterNode::open(disk, options, Drawn::from_system()).await?;
+        let opening = tokio::task::spawn_blocking(move || {
+            Ok(Disks { raft: FsDisk::open(&folder)?, crdt: Some(FsDisk::open(&replicas)?) })
+        });
+        let disks = opening.await.expect("opening a folder does not panic");
+        let disks = disks.map_err(|error| storage_error(&StorageError::Disk(error)))?;
+        let node = ClusterNode::open_on(disks, options, Drawn::from_system()).await?;
         let session = Arc::new(Session::new(Access::Node(node.handle().clone())));
         #[cfg(feature = "http")]
         let http =

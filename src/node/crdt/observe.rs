@@ -51,7 +51,7 @@ impl Observer {
     fn look_at(&mut self, space: Space, node: &Node) {
         let Some(replica) = node.replica(space) else { return };
         let noted = self.spaces.entry(space).or_default();
-        let (node, space, status) = (&self.name, space_name(space), replica.status());
+        let (node, space, status) = (&self.name, space.as_str(), replica.status());
         if status.has_joined && !noted.has_joined {
             let (incarnation, registers) = (status.author.incarnation.0, status.registers);
             info!(target: CRDT, node, space, incarnation, registers, "the replica has joined and serves");
@@ -109,14 +109,6 @@ impl Observer {
             self.clock_due_ms = now.monotonic_ms + CLOCK_MS;
             self.clock_refusals = refusals;
         }
-    }
-}
-
-/// What a space is called.
-pub(super) const fn space_name(space: Space) -> &'static str {
-    match space {
-        Space::Volatile => "volatile",
-        Space::Durable => "durable",
     }
 }
 

@@ -151,6 +151,9 @@ impl Task {
         let mut is_over = matches!(first, Some(None));
         let mut next = first.flatten();
         for _ in 0..CALLS_MAX {
+            if next.is_none() && !self.writes.are_held() {
+                next = self.calls.try_recv().ok();
+            }
             let Some(input) = next.take() else { break };
             match input {
                 Input::Write(write) => {
@@ -162,9 +165,6 @@ impl Task {
                 }
                 Input::Stop => is_over = true,
             }
-            if !self.writes.are_held() {
-                next = self.calls.try_recv().ok();
-            }
         }
         is_over
     }
@@ -172,10 +172,9 @@ impl Task {
     fn take_messages(&mut self, first: Option<Bytes>, now: Now) {
         let mut next = first;
         for _ in 0..MESSAGES_MAX {
-            let Some(message) = next.take() else { return };
+            let Some(message) = next.take().or_else(|| self.messages.try_receive()) else { return };
             // One that can't be read is counted there.
             _ = self.node.handle(message, now);
-            next = self.messages.try_receive();
         }
     }
 
