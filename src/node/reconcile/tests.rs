@@ -220,7 +220,7 @@ fn whom_it_promotes() -> Vec<Line> {
         ("nobody where there are enough", Cluster::new(&["", "", ""], &[""]), vec![]),
         (
             "who takes the place of its name, at once",
-            Cluster::new(&["", "", ""], &[]).away(3, 4_000).asks(named(9, 3), "").as_learner(9),
+            Cluster::new(&["", "", ""], &[]).away(3, 4_000).asks(named(9, 3), "").learning(9),
             vec![Promote(id(9)), Remove(id(3))],
         ),
         (
@@ -228,13 +228,13 @@ fn whom_it_promotes() -> Vec<Line> {
             Cluster::new(&["", "", ""], &[])
                 .wanted(5, 4)
                 .asks(named(9, 3), "")
-                .as_learner(9)
+                .learning(9)
                 .silent(9),
             vec![],
         ),
         (
             "not in the place of the leader",
-            Cluster::new(&["", "", ""], &[]).asks(named(9, 1), "").as_learner(9),
+            Cluster::new(&["", "", ""], &[]).asks(named(9, 1), "").learning(9),
             vec![],
         ),
     ]
@@ -363,7 +363,7 @@ fn named(id: u64, name: u64) -> Member {
 }
 
 impl Cluster {
-    fn as_learner(mut self, id: u64) -> Self {
+    fn learning(mut self, id: u64) -> Self {
         let member = self.nodes[&RaftId(id)].asks.clone().expect("it asks");
         self.members.insert(RaftId(id), member);
         self.learners.insert(RaftId(id));
