@@ -5,7 +5,7 @@
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
 //! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `crdt_mutants`,
 //! `gossip_mutants`, `storage_mutants` and `raft_mutants` there to those in the lists of these names. Those in `NODE` are
-//! for `cargo madsim --mutants`.
+//! for `cargo madsim --mutants`, those in `MEMBERS` for the tests of `src/node/reconcile`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {

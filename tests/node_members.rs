@@ -210,5 +210,22 @@ async fn voters_are_spread_over_failure_domains_and_keep_their_directories() {
     write(nodes.handle(3), "k", "v").await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn voters_that_are_not_to_vote_become_learners_and_one_that_leads_hands_over_first() {
+    let mut nodes = founded(0).await;
+    let leader = nodes.leader().await;
+    for place in 0..3 {
+        nodes.stop(place).await;
+    }
+    for place in 0..3 {
+        let is_eligible = place != leader;
+        let options = NodeOptions { is_eligible, ..options(&nodes, place) };
+        nodes.start_with(place, options).await;
+    }
+    part_is(&nodes, leader, Part::Learner, "it is a learner").await;
+    voters_are(&nodes, &[(leader + 1) % 3, (leader + 2) % 3], "the others vote").await;
+    write(nodes.handle(leader), "k", "v").await.unwrap();
+}
+
 /// After which time a member is removed here.
 const FAILURE_MS: u64 = 3_000;

@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! 1. Of the voters that the leader hears, a majority is in the old configuration and in the new one.
-//! 2. The leader is neither removed nor made a learner by any of these rules.
+//! 2. The leader removes itself never, and makes itself a learner only by handing leadership over, if it is
+//!    not to vote.
 //! 3. Voters change places only if the failure domains among them become more.
 
 use std::cmp::Reverse;
@@ -84,6 +85,7 @@ impl View<'_> {
             .or_else(|| self.remove_voter())
             .or_else(|| self.remove_learner())
             .or_else(|| self.add())
+            .or_else(|| self.retire())
             .or_else(|| self.spread())
     }
 
@@ -198,23 +200,47 @@ impl View<'_> {
         Some(Step::new("it asks to take part", [MemberChange::AddLearner(best.member.clone())]))
     }
 
+    /// A voter that is not to vote becomes a learner, as long as another one is. The leader comes last: its
+    /// node hands leadership over instead.
+    fn retire(&self) -> Option<Step> {
+        let is_barred = |id: &&RaftId| self.traits.contains_key(id) && !self.is_eligible(**id);
+        let is_anybody_left = self.voters.iter().any(|id| !is_barred(&id));
+        if !is_anybody_left || !self.are_voters_well() {
+            return None;
+        }
+        let barred = self.voters.iter().filter(is_barred);
+        let leaves = *barred.max_by_key(|id| (**id != self.own.id, Reverse(**id)))?;
+        let mut after = self.voters.clone();
+        after.remove(&leaves);
+        let standby = self.best_standby(&after);
+        let changes = standby.map(MemberChange::Promote).into_iter();
+        let step = Step::new("it is not to vote", changes.chain([MemberChange::Demote(leaves)]));
+        after.extend(standby);
+        self.keeps_quorum(&after).then_some(step)
+    }
+
     /// A voter changes places with a standby of a failure domain that has no voter.
     fn spread(&self) -> Option<Step> {
-        let is_well = |id: &RaftId| {
-            let reached = self.reach_of(*id).is_some_and(|reach| reach.is_heard && reach.is_seen);
-            *id == self.own.id || reached || mutant!("places are changed while somebody is away")
-        };
-        let is_known = |id: &RaftId| self.traits.contains_key(id);
-        if !self.is_settled || !self.voters.iter().all(|id| is_well(id) && is_known(id)) {
+        if !self.is_settled || !self.are_voters_well() {
             return None;
         }
         let taken = self.domains_of(self.voters);
         let adds = |id: &RaftId| self.traits.get(id).is_some_and(|it| adds_domain(it, &taken));
-        let standby = self.best_standby(self.voters).filter(|id| is_well(id))?;
+        let standby = self.best_standby(self.voters).filter(|id| self.is_well(*id))?;
         let gains = adds(&standby) || mutant!("places are changed for nothing");
         let leaves = self.least_of_doubled_domain().filter(|_| gains)?;
         let changes = [MemberChange::Promote(standby), MemberChange::Demote(leaves)];
         Some(Step::new("the voters are in more failure domains", changes))
+    }
+
+    /// All voters are reached, and have told what they are.
+    fn are_voters_well(&self) -> bool {
+        self.voters.iter().all(|id| self.is_well(*id) && self.traits.contains_key(id))
+    }
+
+    fn is_well(&self, id: RaftId) -> bool {
+        let is_reached = self.reach_of(id).is_some_and(|reach| reach.is_heard && reach.is_seen);
+        id == self.own.id || is_reached || mutant!("places are changed while somebody is away")
     }
 
     /// Of the voters that share a failure domain the one of least priority; never the leader.

@@ -12,7 +12,7 @@ use crate::node::about::{Sighting, Sightings, Traits};
 use crate::raft::MemberChange::{AddLearner, Demote, Move, Promote, Remove};
 use crate::raft::{Member, MemberChange, RaftId, Reached};
 
-/// A cluster as its leader sees it. Its first node leads.
+/// A cluster as its leader sees it. At first its first node leads.
 #[derive(Clone, Debug)]
 struct Cluster {
     nodes: BTreeMap<RaftId, Host>,
@@ -21,6 +21,7 @@ struct Cluster {
     learners: BTreeSet<RaftId>,
     wanted: Wanted,
     is_settled: bool,
+    leader: RaftId,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +54,7 @@ impl Cluster {
             learners: BTreeSet::new(),
             wanted: Wanted { voters: voters.len(), standbys: 4, failure_timeout_ms: TIMEOUT_MS },
             is_settled: true,
+            leader: RaftId(1),
         };
         for (id, domain) in (1..).zip(voters.iter().chain(standbys)) {
             cluster.host(id, domain);
@@ -106,7 +108,7 @@ impl Cluster {
     }
 
     fn look<T>(&self, look: impl FnOnce(&View<'_>) -> T) -> T {
-        let own = &self.members[self.leader()];
+        let own = &self.members[&self.leader];
         let wishes: Vec<_> = self.nodes.values().filter_map(Host::wish).collect();
         let known = self.nodes.iter().filter(|(_, host)| host.is_known);
         let traits = known.map(|(id, host)| (*id, host.traits.clone())).collect();
@@ -124,16 +126,18 @@ impl Cluster {
         })
     }
 
-    fn leader(&self) -> &RaftId {
-        self.voters.iter().find(|id| self.nodes[id].reach.is_heard).expect("somebody leads")
-    }
-
     fn next(&self) -> Vec<MemberChange> {
         self.look(|view| view.next()).map_or(Vec::new(), |step| step.changes)
     }
 
-    /// Makes a change, and forgets of those who are gone.
+    /// Makes a change, and forgets those who are gone. A leader that is to be a learner hands over to
+    /// another voter instead.
     fn apply(&mut self, changes: &[MemberChange]) {
+        if changes.contains(&Demote(self.leader)) {
+            let is_there = |id: &&RaftId| **id != self.leader && self.nodes[id].reach.is_heard;
+            self.leader = *self.voters.iter().find(is_there).expect("another one is there");
+            return;
+        }
         for change in changes {
             let id = change.id();
             match change {
@@ -190,7 +194,8 @@ fn id(id: u64) -> RaftId {
 }
 
 fn lines() -> Vec<Line> {
-    [whom_it_promotes(), whom_it_adds(), whom_it_removes(), who_change_places()].concat()
+    let places = [who_is_not_to_vote(), who_change_places()].concat();
+    [whom_it_promotes(), whom_it_adds(), whom_it_removes(), places].concat()
 }
 
 fn whom_it_promotes() -> Vec<Line> {
@@ -329,6 +334,22 @@ fn whom_it_removes() -> Vec<Line> {
             plain(&["a"]).with(3, |host| host.reach = Reach { is_heard: false, ..WELL }),
             vec![],
         ),
+    ]
+}
+
+fn who_is_not_to_vote() -> Vec<Line> {
+    let plain = |standbys: &[&str]| Cluster::new(&["", "", ""], standbys);
+    vec![
+        ("becomes a learner", plain(&[]).ineligible(2), vec![Demote(id(2))]),
+        (
+            "with a standby in its place, if there is one",
+            plain(&[""]).ineligible(3),
+            vec![Promote(id(4)), Demote(id(3))],
+        ),
+        ("the leader last", plain(&[]).ineligible(1).ineligible(3), vec![Demote(id(3))]),
+        ("but it too", plain(&[]).ineligible(1), vec![Demote(id(1))]),
+        ("not if nobody may", plain(&[]).ineligible(1).ineligible(2).ineligible(3), vec![]),
+        ("nor while a voter is away", plain(&[]).ineligible(2).away(3, 4_000), vec![]),
     ]
 }
 
@@ -572,7 +593,6 @@ proptest! {
     /// The leader's changes come to rest, and where they do nothing is left to do that could be done.
     #[test]
     fn changes_come_to_rest_and_keep_a_majority_that_is_reached(mut cluster in any_cluster()) {
-        let leader = *cluster.leader();
         if !cluster.has_majority(&cluster.voters) {
             let next = cluster.next();
             prop_assert!(!next.iter().any(|change| matches!(change, Remove(_))), "{next:?}");
@@ -589,12 +609,13 @@ proptest! {
             prop_assert!(steps <= 50, "it does not come to rest: {cluster:?}");
             let before = cluster.clone();
             cluster.apply(&next);
-            prop_assert!(cluster.voters.contains(&leader), "{next:?}");
+            prop_assert!(cluster.voters.contains(&cluster.leader), "{next:?}");
             if before.voters != cluster.voters {
                 prop_assert!(before.has_majority(&before.voters), "{next:?}");
                 prop_assert!(cluster.has_majority(&cluster.voters), "{next:?}");
             }
-            if next.iter().any(|change| matches!(change, Demote(_))) {
+            let is_told_to = |id: &RaftId| !before.nodes[id].traits.is_eligible;
+            if next.iter().any(|it| matches!(it, Demote(id) if !is_told_to(id))) {
                 prop_assert!(cluster.domains().len() > before.domains().len(), "{next:?}");
             }
         }
@@ -610,7 +631,7 @@ proptest! {
         let would_add = standbys.iter().any(|id| {
             cluster.nodes[id].traits.failure_domain.as_deref().is_some_and(|it| !taken.contains(it))
         });
-        let mut others = cluster.voters.iter().filter(|id| **id != leader);
+        let mut others = cluster.voters.iter().filter(|id| **id != cluster.leader);
         let is_doubled = |id: &RaftId| {
             let domain_of = |id: &RaftId| cluster.nodes[id].traits.failure_domain.clone();
             let own = domain_of(id);
