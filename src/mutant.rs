@@ -4,7 +4,7 @@
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
 //! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `crdt_mutants`,
-//! `gossip_mutants`, `storage_mutants` and `raft_mutants` there to those in the lists of these names. Those in `NODE` are
+//! `gossip_mutants`, `storage_mutants`, `raft_mutants` and (list `REPLICAS`) `node_crdt_mutants` there to those in the lists of these names. Those in `NODE` are
 //! for `cargo madsim --mutants`, those in `MEMBERS` for the tests of `src/node/reconcile`.
 
 /// `true` where the named mutant is active on this thread.
@@ -19,7 +19,7 @@ pub(crate) use mutant;
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
 pub use switch::{
-    ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, MEMBERS, NODE, RAFT, STORAGE, set,
+    ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, MEMBERS, NODE, RAFT, REPLICAS, STORAGE, set,
 };
 
 /// Never called: what the macro expands to type-checks with and without the feature.
@@ -223,8 +223,15 @@ mod switch {
     /// The mutants of gossip.
     pub const GOSSIP: &[&str] = &["hints are not followed", "nobody asks for what was lost"];
 
-    const LISTS: [&[&str]; 11] =
-        [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, MEMBERS, NODE, RAFT, STORAGE];
+    /// The mutants of what drives replicas in a node.
+    pub const REPLICAS: &[&str] = &[
+        "bound of the clock is used before it is durable",
+        "durable replica resumes after its disk has failed",
+        "replica's write is answered before it is durable",
+    ];
+
+    const LISTS: [&[&str]; 12] =
+        [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, MEMBERS, NODE, RAFT, REPLICAS, STORAGE];
 
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

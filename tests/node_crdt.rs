@@ -5,55 +5,29 @@
 mod lent;
 #[path = "support/nodes.rs"]
 mod nodes;
+#[path = "support/replicas.rs"]
+mod replicas;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use lent::Lent;
-use nodes::{Nodes, PATIENCE, Wall, eventually};
-use plimsoll::entry::Key;
-use plimsoll::error::{ErrorKind, Outcome, Result};
+use nodes::{Nodes, PATIENCE, eventually};
+use plimsoll::error::{ErrorKind, Outcome};
 use plimsoll::gossip::Space;
-use plimsoll::keyspace::Keyspace;
-use plimsoll::kv::QualifiedKey;
-use plimsoll::node::{ClusterNode, CrdtHandle, Disks, Drawn, NodeHandle, NodeOptions};
+use plimsoll::node::{ClusterNode, Disks, Drawn, NodeHandle, NodeOptions};
 use plimsoll::raft::{MemberChange, Request};
 use plimsoll::storage_fs::FsDisk;
-use plimsoll::value::{Encoded, Value};
-
-const SPACES: [Space; 2] = [Space::Volatile, Space::Durable];
-
-fn key(text: &str) -> QualifiedKey {
-    QualifiedKey::new(&Keyspace::new("app").unwrap(), &Key::new(text).unwrap())
-}
-
-fn value(text: &str) -> Encoded {
-    Encoded::new(&Value::from(text)).unwrap()
-}
-
-async fn put(crdt: &CrdtHandle, space: Space, text: &str, is: &str) -> Result<()> {
-    crdt.put(space, key(text), value(is), None, PATIENCE).await.map(|_| ())
-}
-
-/// What a node shows; none also while it does not serve.
-async fn read(crdt: &CrdtHandle, space: Space, text: &str) -> Option<Value> {
-    let replica = crdt.replica(space).await.ok()?;
-    let entry = replica.get(&key(text), crdt.wall()).unwrap();
-    entry.and_then(|entry| entry.bytes.as_ref()).map(|bytes| bytes.decode())
-}
+use plimsoll::value::Value;
+use replicas::{
+    SPACES, alone, crash_and_set_back, crash_everywhere, fail_disk, joined, key, open_on, put,
+    read, released, value,
+};
 
 async fn shows(handle: &NodeHandle, space: Space, text: &str, is: &str) {
     let what = format!("{text} is {is} in {space:?}");
     let look =
         async || (read(handle.crdt(), space, text).await == Some(Value::from(is))).then_some(());
     eventually(&what, look).await;
-}
-
-async fn joined(handle: &NodeHandle) {
-    for space in SPACES {
-        let look = async || handle.crdt().replica(space).await.ok();
-        eventually(&format!("{space:?} has joined"), look).await;
-    }
 }
 
 async fn open_in(folder: &Path, options: NodeOptions) -> ClusterNode {
@@ -65,10 +39,6 @@ async fn open_in(folder: &Path, options: NodeOptions) -> ClusterNode {
         ClusterNode::open_on(disks, options.clone(), Drawn::from_system()).await.ok()
     })
     .await
-}
-
-fn alone() -> NodeOptions {
-    NodeOptions::alone("solo", Arc::new(Wall(0)))
 }
 
 async fn start(nodes: &mut Nodes, place: usize) {
@@ -293,23 +263,11 @@ async fn a_node_without_a_disk_for_replicas_says_so() {
     }
 }
 
-/// A node that is alone, on disks in memory that outlive it.
-async fn open_on(raft: &Lent, crdt: &Lent) -> Result<ClusterNode> {
-    let disks = Disks { raft: raft.clone(), crdt: Some(crdt.clone()) };
-    ClusterNode::open_on(disks, alone(), Drawn::from_system()).await
-}
-
-/// Waits until nothing of a node that has ended uses its disks.
-async fn released(disks: [&Lent; 2]) {
-    let is_free = |disk: &Lent| Arc::strong_count(&disk.0) == 1;
-    eventually("its tasks have ended", async || disks.into_iter().all(is_free).then_some(())).await;
-}
-
 #[tokio::test]
 async fn nothing_is_left_of_a_node_that_is_closed_or_dropped() {
     for closes in [true, false] {
         let (raft, crdt) = (Lent::default(), Lent::default());
-        let node = open_on(&raft, &crdt).await.unwrap();
+        let node = open_on(&raft, &crdt, 0).await.unwrap();
         let handle = node.handle().clone();
         joined(&handle).await;
         put(handle.crdt(), Space::Durable, "k", "v").await.unwrap();
@@ -328,89 +286,18 @@ async fn nothing_is_left_of_a_node_that_is_closed_or_dropped() {
 
 #[tokio::test]
 async fn a_disk_that_fails_or_is_full_stops_the_node_and_what_was_acknowledged_is_there_again() {
-    for fault in ["sync", "full"] {
-        let (raft, crdt) = (Lent::default(), Lent::default());
-        let mut node = open_on(&raft, &crdt).await.unwrap();
-        joined(node.handle()).await;
-        put(node.handle().crdt(), Space::Durable, "kept", "v").await.unwrap();
-        {
-            let mut disk = crdt.0.lock().unwrap();
-            if fault == "sync" {
-                disk.fail_next_sync();
-            } else {
-                let bytes = disk.bytes();
-                disk.set_capacity(Some(bytes));
-            }
-        }
-        // The log is made of segments that are there: a large one needs another.
-        let large = "x".repeat(1 << 19);
-        let mut tries = 0;
-        let error = loop {
-            tries += 1;
-            let key = format!("k{tries}");
-            match put(node.handle().crdt(), Space::Durable, &key, &large).await {
-                Ok(()) => assert!(tries < 100, "it is full"),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{fault}");
-        assert_eq!(error.outcome(), Some(Outcome::Unknown), "{fault}");
-        node.ended().await.unwrap_err();
-        assert!(node.handle().crdt().replica(Space::Volatile).await.is_err());
-        drop(node);
-        released([&raft, &crdt]).await;
-        crdt.0.lock().unwrap().lose_unsynced();
-
-        let node = open_on(&raft, &crdt).await.unwrap();
-        joined(node.handle()).await;
-        assert_eq!(read(node.handle().crdt(), Space::Durable, "kept").await, Some("v".into()));
-        for earlier in 1..tries {
-            let earlier = read(node.handle().crdt(), Space::Durable, &format!("k{earlier}")).await;
-            assert!(earlier.is_some(), "{fault}: it was acknowledged");
-        }
-        // The failure was written down where that was possible: then it has begun anew.
-        let figures = node.handle().crdt().figures().await.unwrap();
-        let incarnation = figures.spaces[&Space::Durable].status.author.incarnation.0;
-        assert_eq!(incarnation, if fault == "sync" { 2 } else { 1 }, "{fault}");
-    }
+    fail_disk("sync").await;
+    fail_disk("full").await;
 }
 
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_a_crash_at_any_operation_of_the_disk() {
-    let mut crashes = 0;
-    for operations in 0.. {
-        let (raft, crdt) = (Lent::default(), Lent::default());
-        crdt.0.lock().unwrap().stop_after(operations);
-        let mut acknowledged = 0;
-        if let Ok(node) = open_on(&raft, &crdt).await {
-            while acknowledged < 6 {
-                let text = format!("k{acknowledged}");
-                match put(node.handle().crdt(), Space::Durable, &text, "v").await {
-                    Ok(()) => acknowledged += 1,
-                    Err(error)
-                        if error.outcome() == Some(Outcome::None)
-                            && error.detail("reason").is_some() =>
-                    {
-                        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-                    }
-                    Err(_) => break,
-                }
-            }
-        }
-        released([&raft, &crdt]).await;
-        crdt.0.lock().unwrap().lose_unsynced();
-        let node = open_on(&raft, &crdt).await.unwrap();
-        joined(node.handle()).await;
-        for number in 0..acknowledged {
-            let kept = read(node.handle().crdt(), Space::Durable, &format!("k{number}")).await;
-            assert_eq!(kept, Some("v".into()), "k{number} of {acknowledged} after {operations}");
-        }
-        if acknowledged == 6 {
-            break;
-        }
-        crashes += 1;
-    }
-    assert!(crashes > 20, "{crashes}");
+    crash_everywhere().await;
+}
+
+#[tokio::test]
+async fn stamps_grow_over_a_crash_at_any_operation_of_the_disk_and_a_clock_that_is_set_back() {
+    crash_and_set_back().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -489,7 +376,7 @@ async fn a_long_log_is_replaced_by_a_snapshot_and_a_start_finds_both() {
         let names = plimsoll::storage::Disk::names(&crdt).unwrap();
         names.into_iter().filter(|name| name.starts_with("snapshot")).collect::<Vec<_>>()
     };
-    let node = open_on(&raft, &crdt).await.unwrap();
+    let node = open_on(&raft, &crdt, 0).await.unwrap();
     joined(node.handle()).await;
     let first = snapshots();
     let large = |number: usize| format!("{number} {}", "x".repeat(100 << 10));
@@ -502,7 +389,7 @@ async fn a_long_log_is_replaced_by_a_snapshot_and_a_start_finds_both() {
     drop(node);
     released([&raft, &crdt]).await;
     crdt.0.lock().unwrap().lose_unsynced();
-    let node = open_on(&raft, &crdt).await.unwrap();
+    let node = open_on(&raft, &crdt, 0).await.unwrap();
     joined(node.handle()).await;
     for number in 110..120 {
         let kept = read(node.handle().crdt(), Space::Durable, &format!("k{}", number % 10)).await;

@@ -11,6 +11,7 @@ use super::ledger::{FoundLog, Ledger};
 use crate::clock::UnixMillis;
 use crate::crdt::{Incarnation, MemberList, Replica, Start};
 use crate::limits::CRDT_SNAPSHOT_BYTES_MIN;
+use crate::mutant::mutant;
 
 /// The durable side of a node's replicas.
 pub(super) struct Keeper {
@@ -86,8 +87,9 @@ impl Keeper {
     /// Starts the durable replica.
     pub fn start(&mut self, start: Start) -> Started {
         let found = self.found.take().expect("it starts once");
+        let is_overlooked = mutant!("durable replica resumes after its disk has failed");
         match found.kept {
-            Some(kept) if !self.ledger.is_doubtful => {
+            Some(kept) if !self.ledger.is_doubtful || is_overlooked => {
                 self.base = found.last_index - kept.record();
                 self.term = kept.author().incarnation.0;
                 (self.given_record, self.durable_record) = (kept.record(), kept.record());

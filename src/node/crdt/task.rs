@@ -24,6 +24,7 @@ use super::{Listing, Parts, SPACES};
 use crate::clock::{Now, UnixMillis};
 use crate::crdt::{MemberId, MemberList, Replica, Start};
 use crate::gossip::{Node, Space};
+use crate::mutant::mutant;
 use crate::node::about::{About, Sighting, Sightings};
 use crate::node::driver;
 use crate::node::links::Links;
@@ -199,7 +200,13 @@ impl Task {
             return;
         }
         match self.node.wanted_reservation(now) {
-            Some(until) => keeper.keep_reservation(until),
+            Some(until) => {
+                keeper.keep_reservation(until);
+                if mutant!("bound of the clock is used before it is durable") {
+                    self.node.reserve(until);
+                    self.writes.retry(&mut self.node, now);
+                }
+            }
             // The clock has moved: now they are made, or refused.
             None => self.writes.retry(&mut self.node, now),
         }

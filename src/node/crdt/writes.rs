@@ -10,6 +10,7 @@ use crate::entry::Ttl;
 use crate::gossip::{Node, Space};
 use crate::hlc::ClockRefusal;
 use crate::kv::QualifiedKey;
+use crate::mutant::mutant;
 use crate::value::Encoded;
 
 /// A write of this process or of a client.
@@ -57,7 +58,9 @@ impl Writes {
         };
         match result {
             Err(Refusal::Clock(ClockRefusal::Unreserved)) => self.held.push_back(write),
-            Ok(written @ Written { record: Some(record), .. }) => {
+            Ok(written @ Written { record: Some(record), .. })
+                if !mutant!("replica's write is answered before it is durable") =>
+            {
                 self.undurable.push_back((record, write.answer, written));
             }
             other => {
