@@ -5,7 +5,7 @@
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
 //! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `crdt_mutants`,
 //! `gossip_mutants`, `storage_mutants`, `raft_mutants` and (list `REPLICAS`) `node_crdt_mutants` there to those in the lists of these names. Those in `NODE` are
-//! for `cargo madsim --mutants`.
+//! for `cargo madsim --mutants`, those in `MEMBERS` for the tests of `src/node/reconcile`.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
@@ -19,7 +19,7 @@ pub(crate) use mutant;
 pub(crate) use switch::is_active;
 #[cfg(feature = "mutants")]
 pub use switch::{
-    ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, NODE, RAFT, REPLICAS, STORAGE, set,
+    ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, MEMBERS, NODE, RAFT, REPLICAS, STORAGE, set,
 };
 
 /// Never called: what the macro expands to type-checks with and without the feature.
@@ -167,6 +167,23 @@ mod switch {
         "watch tells only the newest change",
     ];
 
+    /// The mutants of the rules by which a leader changes the members.
+    pub const MEMBERS: &[&str] = &[
+        "a pause is time of watching",
+        "failed voter is removed alone",
+        "failure domains count for nothing",
+        "gossip alone finds who is away",
+        "leader alone finds who is away",
+        "leader makes itself a learner",
+        "members are removed without a majority",
+        "new leader has watched before",
+        "node that is not eligible votes",
+        "places are changed for nothing",
+        "places are changed while somebody is away",
+        "removed node is added again",
+        "room for any number",
+    ];
+
     /// The mutants of storage.
     pub const STORAGE: &[&str] = &[
         "batch number is reused",
@@ -213,8 +230,8 @@ mod switch {
         "replica's write is answered before it is durable",
     ];
 
-    const LISTS: [&[&str]; 11] =
-        [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, NODE, RAFT, REPLICAS, STORAGE];
+    const LISTS: [&[&str]; 12] =
+        [ALL, ACCESS, KV, CHECK, CRDT, FOUNDING, GOSSIP, MEMBERS, NODE, RAFT, REPLICAS, STORAGE];
 
     thread_local! {
         static ACTIVE: Cell<Option<&'static str>> = const { Cell::new(None) };

@@ -50,6 +50,7 @@ fn envelopes() -> BTreeMap<&'static str, Envelope> {
         MemberChange::Promote(RaftId(0xe5)),
         MemberChange::Remove(RaftId(0xf6)),
         MemberChange::Move(named_member()),
+        MemberChange::Demote(RaftId(0xa7)),
     ];
     [
         ("raft", Body::Raft(Box::new(heartbeat))),

@@ -51,6 +51,11 @@ pub async fn status(args: StatusArgs) -> Result<Exit> {
         ];
         let rows = nodes.iter().map(|(address, status)| status_row(address, status, newest));
         table(&head, rows.collect());
+        for (address, status) in &nodes {
+            if let Some(why) = member_of(status).and_then(|member| member.waits_for.as_ref()) {
+                say!("{address} waits: {why}");
+            }
+        }
     }
     // Whoever asks whether the cluster serves is answered by the exit code, too.
     if is_served { Ok(Exit::Done) } else { Err(Error::unavailable("no node has a leader")) }
@@ -91,7 +96,9 @@ fn role_of(status: &MemberStatus) -> &'static str {
         Role::Leader if raft.clock_unresolved => "leader (clock unresolved)",
         Role::Leader => "leader",
         Role::PreCandidate | Role::Candidate => "candidate",
-        Role::Follower if raft.learners.contains(&raft.id) => "learner",
+        Role::Follower if raft.learners.contains(&raft.id) => {
+            status.standings.get(&raft.id).map_or("learner", |standing| standing.part.as_str())
+        }
         Role::Follower if raft.voters.contains(&raft.id) => "follower",
         Role::Follower => "waiting to be added",
     }
@@ -174,8 +181,9 @@ fn status_json(address: &str, status: &Result<NodeStatus>) -> String {
             let raft = &member.raft;
             let leader = raft.leader.map_or("null".to_owned(), |id| text(&id.to_string()));
             let (members, crdt) = (members_json(member), crdt_json(node));
+            let waits_for = member.waits_for.as_deref().map_or("null".to_owned(), text);
             format!(
-                r#"{{"address":{address},"name":{},"id":{},"cluster":{},"role":{},"term":{},"leader":{leader},"commit":{},"applied":{},"revision":{},"entries":{},"digest":{},"clock_unresolved":{},"wall_ms":{},"log_time_ms":{},"members":[{members}],{crdt}}}"#,
+                r#"{{"address":{address},"name":{},"id":{},"cluster":{},"role":{},"term":{},"leader":{leader},"commit":{},"applied":{},"revision":{},"entries":{},"digest":{},"clock_unresolved":{},"wall_ms":{},"log_time_ms":{},"waits_for":{waits_for},"members":[{members}],{crdt}}}"#,
                 text(&node.name),
                 text(&raft.id.to_string()),
                 text(&member.cluster.to_string()),
@@ -208,12 +216,18 @@ fn status_json(address: &str, status: &Result<NodeStatus>) -> String {
 fn members_json(status: &MemberStatus) -> String {
     let text = |text: &str| serde_json::Value::from(text).to_string();
     let member = |member: &Member| {
+        let standing = status.standings.get(&member.id);
+        let part = standing.map_or("null".to_owned(), |it| text(it.part.as_str()));
+        let domain = standing.and_then(|it| it.failure_domain.as_deref());
+        let away_ms = standing.and_then(|it| it.away_ms);
         format!(
-            r#"{{"id":{},"name":{},"address":{},"votes":{}}}"#,
+            r#"{{"id":{},"name":{},"address":{},"votes":{},"part":{part},"failure_domain":{},"away_ms":{}}}"#,
             text(&member.id.to_string()),
             text(&member.name),
             text(&member.address),
-            status.raft.voters.contains(&member.id)
+            status.raft.voters.contains(&member.id),
+            domain.map_or("null".to_owned(), text),
+            away_ms.map_or("null".to_owned(), |ms| ms.to_string()),
         )
     };
     let members: Vec<_> = status.members.values().map(member).collect();
@@ -230,20 +244,8 @@ pub async fn member(args: MemberArgs) -> Result<Exit> {
     let find = |named: &str| find(&status, named);
     match args.command {
         MemberCommand::List => {
-            let rows = status.members.values().map(|member| {
-                let is_leader = status.raft.leader == Some(member.id);
-                let votes = status.raft.voters.contains(&member.id);
-                let role = if is_leader {
-                    "leader"
-                } else if votes {
-                    "voter"
-                } else {
-                    "learner"
-                };
-                let (id, name) = (member.id.to_string(), member.name.clone());
-                vec![id, name, member.address.clone(), role.to_owned()]
-            });
-            table(&["ID", "NAME", "ADDRESS", "ROLE"], rows.collect());
+            let rows = status.members.values().map(|member| member_row(&status, member));
+            table(&["ID", "NAME", "ADDRESS", "ROLE", "DOMAIN", "AWAY"], rows.collect());
             return Ok(Exit::Done);
         }
         MemberCommand::Add { id, name, address } => {
@@ -253,6 +255,9 @@ pub async fn member(args: MemberArgs) -> Result<Exit> {
         }
         MemberCommand::Promote { member } => {
             client.change(vec![MemberChange::Promote(find(&member)?)], TIMEOUT).await?;
+        }
+        MemberCommand::Demote { member } => {
+            client.change(vec![MemberChange::Demote(find(&member)?)], TIMEOUT).await?;
         }
         MemberCommand::Remove { member } => {
             client.change(vec![MemberChange::Remove(find(&member)?)], TIMEOUT).await?;
@@ -265,6 +270,23 @@ pub async fn member(args: MemberArgs) -> Result<Exit> {
     }
     say!("done");
     Ok(Exit::Done)
+}
+
+/// What a member is, as the node knows that was asked.
+fn member_row(status: &MemberStatus, member: &Member) -> Vec<String> {
+    let standing = status.standings.get(&member.id);
+    let part = standing.map_or("learner", |standing| standing.part.as_str());
+    let role = if status.raft.leader == Some(member.id) { "leader" } else { part };
+    let domain = standing.and_then(|standing| standing.failure_domain.clone());
+    let away_ms = standing.and_then(|standing| standing.away_ms);
+    vec![
+        member.id.to_string(),
+        member.name.clone(),
+        member.address.clone(),
+        role.to_owned(),
+        domain.unwrap_or_default(),
+        away_ms.map_or(String::new(), |ms| format!("{}s", ms / 1_000)),
+    ]
 }
 
 /// Waits until a member leads.

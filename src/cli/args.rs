@@ -414,6 +414,11 @@ pub enum MemberCommand {
         /// Which one
         member: String,
     },
+    /// Make a voter a member that does not vote
+    Demote {
+        /// Which one
+        member: String,
+    },
     /// Remove a member for ever
     Remove {
         /// Which one

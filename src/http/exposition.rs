@@ -113,14 +113,20 @@ fn of_member(status: &MemberStatus, families: &mut Families<'_>) -> fmt::Result 
     families.gauge("requests_waiting", "Requests that wait in the engine", None, waiting)?;
     families.gauge("writes_unsynced", "Steps that wait to be durable", None, unsynced)?;
     let members = status.members.iter().map(|(id, member)| {
-        let role = if raft.learners.contains(id) { "learner" } else { "voter" };
-        (id.to_string(), member.name.as_str(), role)
+        let standing = status.standings.get(id);
+        let role = standing.map_or("learner", |standing| standing.part.as_str());
+        let away = standing.and_then(|standing| standing.away_ms).unwrap_or(0) as f64 / 1_000.0;
+        (id.to_string(), member.name.as_str(), role, away)
     });
     let members: Vec<_> = members.collect();
-    let members = members
+    let roles = members
         .iter()
-        .map(|(id, name, role)| ([("id", id.as_str()), ("name", *name), ("role", *role)], 1));
-    families.gauges("member", "The members of the cluster: 1 each", None, members)
+        .map(|(id, name, role, _)| ([("id", id.as_str()), ("name", *name), ("role", *role)], 1));
+    families.gauges("member", "The members of the cluster: 1 each", None, roles)?;
+    let away =
+        members.iter().map(|(id, name, _, away)| ([("id", id.as_str()), ("name", *name)], *away));
+    let help = "For how long a member has been out of reach; 0 of one that is reached";
+    families.gauges("member_away", help, Some(Unit::Seconds), away)
 }
 
 fn of_clocks(status: &MemberStatus, figures: &Figures, families: &mut Families<'_>) -> fmt::Result {

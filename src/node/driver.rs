@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, error, info};
 
+use super::about::Sightings;
 use super::crdt::Listing;
 use super::disk::{DiskTask, Done, Work};
 use super::found::Founded;
@@ -25,12 +26,11 @@ use super::links::Links;
 use super::metrics::Metrics;
 use super::observe::{DISK, NODE, Observer, SNAPSHOT};
 use super::options::NodeOptions;
-use super::reconcile::{Reconciler, Wish};
-use crate::clock::UnixMillis;
+use super::reconcile::{Reconciler, Reply, Step, Wish};
 use crate::crdt::{MemberId, MemberList};
 use crate::error::Outcome;
 use crate::raft::{
-    self, Answer, ClusterId, Envelope, Failure, FailureReason, Hello, Identity, Member, Now,
+    self, Answer, Body, ClusterId, Envelope, Failure, FailureReason, Hello, Identity, Member, Now,
     Progress, RaftId, Request, RequestId,
 };
 use crate::storage::{Recovered, SharedDisk, Storage};
@@ -43,6 +43,8 @@ pub(super) enum Input {
     Hello(Hello),
     /// A node asks to take part.
     Wish(Wish),
+    /// A leader has no room for this node.
+    NoRoom,
     /// A node was heard that says where it is.
     Heard(RaftId, String),
     /// Messages to a member were lost.
@@ -70,10 +72,10 @@ pub(super) struct Driver {
     pub waiting: BTreeMap<RequestId, oneshot::Sender<Result<Answer, Failure>>>,
     pub requests: u64,
     pub seed: u64,
+    /// Whom gossip sees; none while there is no gossip.
+    pub sightings: watch::Receiver<Option<Sightings>>,
     /// Who the members are, for the replicas.
     pub listing: watch::Sender<Listing>,
-    /// Where those are that gossip sees.
-    pub seen: watch::Receiver<Vec<String>>,
 }
 
 /// A member at work.
@@ -214,13 +216,16 @@ impl Running {
         self.node.handle_tick(now);
         self.observer.look_around(&self.node, now);
         self.list();
-        let steps = self.reconciler.tick(&self.node, now);
-        if let Some(change) = steps.change {
-            debug!(target: NODE, node = self.driver.options.name, ?change, "proposes a change of members");
+        let steps = {
+            let sightings = self.driver.sightings.borrow();
+            self.reconciler.tick(&self.node, sightings.as_ref(), now)
+        };
+        if let Some(Step { changes, why }) = steps.change {
+            debug!(target: NODE, node = self.driver.options.name, ?changes, why, "proposes a change of members");
             // Whatever comes of it is seen at the next look.
             let id = self.next_request();
             let deadline_ms = now.monotonic_ms + CHANGE_MS;
-            self.node.handle_request(id, Request::Change(change), deadline_ms, now);
+            self.node.handle_request(id, Request::Change(changes), deadline_ms, now);
         }
         if let Some((address, wish)) = steps.ask {
             self.driver.links.wish(&address, wish);
@@ -258,12 +263,8 @@ impl Running {
             match input {
                 Input::Message(envelope) => self.node.handle_message(envelope, now),
                 Input::Hello(hello) => self.greet(hello, now),
-                Input::Wish(wish) => {
-                    let elsewhere = self.reconciler.take(wish.clone(), &self.node, now);
-                    if let Some(address) = elsewhere {
-                        self.driver.links.wish(&address, wish);
-                    }
-                }
+                Input::Wish(wish) => self.take_wish(wish, now),
+                Input::NoRoom => self.note_no_room(now),
                 Input::Heard(id, address) => {
                     let logged = self.node.members().get(&id).map(|member| member.address.clone());
                     self.driver.links.heard(id, address, logged);
@@ -282,6 +283,29 @@ impl Running {
             }
         }
         self.node.handle_requests(requests, now);
+    }
+
+    /// A node asks to take part. One that was removed and does not know is told.
+    fn take_wish(&mut self, wish: Wish, now: Now) {
+        let (to, address) = (wish.member.id, wish.member.address.clone());
+        let Driver { links, identity, .. } = &mut self.driver;
+        match self.reconciler.take(wish.clone(), &self.node, now) {
+            Some(Reply::Elsewhere(leader)) => links.wish(&leader, wish),
+            Some(Reply::NoRoom) => links.no_room(&address),
+            Some(Reply::Removed) => {
+                let cluster = identity.cluster.expect("a member has a cluster");
+                let body = Body::NotMember { index: self.node.applied() };
+                let envelope = Envelope { from: identity.id, to, cluster, wall: now.wall, body };
+                links.send(Some(&address), envelope);
+            }
+            None => {}
+        }
+    }
+
+    fn note_no_room(&mut self, now: Now) {
+        if self.reconciler.note_no_room(now) {
+            info!(target: NODE, node = self.driver.options.name, "the cluster has no room for it yet: it goes on asking");
+        }
     }
 
     /// A node without a cluster learns that there is one.
@@ -365,14 +389,16 @@ impl Running {
 
     fn figures(&self, now: Now) -> Figures {
         Figures {
-            status: self.status(now.wall),
+            status: self.status(now),
             clock_offsets_ms: self.node.clock_offsets(now),
             is_clock_refused: self.node.is_clock_refused(now),
             log_bytes: self.node.log().bytes(),
         }
     }
 
-    fn status(&self, wall: UnixMillis) -> NodeStatus {
+    fn status(&self, now: Now) -> NodeStatus {
+        let sightings = self.driver.sightings.borrow();
+        let (node, sightings) = (&self.node, sightings.as_ref());
         let machine = self.node.machine();
         let status = MemberStatus {
             cluster: self.driver.identity.cluster.expect("a member has a cluster"),
@@ -381,8 +407,10 @@ impl Running {
             digest: format!("{:032x}", machine.digest().0),
             revision: machine.revision(),
             entries: machine.len(),
-            wall_ms: wall.0,
+            wall_ms: now.wall.0,
             log_time_ms: machine.log_time().0,
+            standings: self.reconciler.standings(node, sightings, now),
+            waits_for: self.reconciler.waits_for(node, sightings, now),
         };
         NodeStatus {
             name: self.driver.options.name.clone(),

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
+use super::about::Sightings;
 use super::driver::{Driver, Input};
 use super::handle::{Figures, NodeStatus, Phase};
 use super::observe::NODE;
@@ -141,7 +142,8 @@ impl Driver {
         }
         let network = self.options.network.as_ref();
         let join = network.map(|network| network.join.clone()).unwrap_or_default();
-        let addresses: BTreeSet<_> = join.into_iter().chain(self.seen.borrow().clone()).collect();
+        let seen = self.sightings.borrow().as_ref().map(Sightings::addresses).unwrap_or_default();
+        let addresses: BTreeSet<_> = join.into_iter().chain(seen).collect();
         for address in addresses.iter().filter(|address| !told.contains(address)) {
             self.links.hello(address, hello.clone());
         }

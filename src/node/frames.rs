@@ -1,14 +1,15 @@
 //! What one frame between members says.
 //!
 //! ```text
-//! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish, 4 gossip
+//! kind: byte                     0 still there, 1 a message, 2 a hello, 3 a wish, 4 gossip, 5 no room
 //! 1: an envelope                 2: a hello                 (both as docs/design/wire.md shows)
-//! 3: a member, wants a vote: byte
+//! 3: a member, traits (src/node/about.rs), the index that it has applied
 //! 4: a message of gossip (src/gossip/node.rs)
 //! ```
 
 use bytes::Bytes;
 
+use super::about::Traits;
 use super::reconcile::Wish;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::raft::{Envelope, Hello, read_member, write_member};
@@ -24,6 +25,8 @@ pub(super) enum Frame {
     Hello(Hello),
     /// A node asks to take part.
     Wish(Wish),
+    /// The cluster has no room for the node.
+    NoRoom,
     /// A message of gossip.
     Gossip(Bytes),
 }
@@ -41,11 +44,13 @@ impl Frame {
                 writer.byte(HELLO);
                 writer.raw(&hello.encode());
             }
-            Self::Wish(Wish { member, wants_vote }) => {
+            Self::Wish(Wish { member, traits, applied }) => {
                 writer.byte(WISH);
                 write_member(&mut writer, member);
-                writer.byte(u8::from(*wants_vote));
+                traits.write(&mut writer);
+                writer.unsigned(*applied);
             }
+            Self::NoRoom => writer.byte(NO_ROOM),
             Self::Gossip(message) => {
                 writer.byte(GOSSIP);
                 writer.raw(message);
@@ -59,9 +64,9 @@ impl Frame {
         let kind = reader.byte("a kind of frame")?;
         let rest = reader.remaining();
         Ok(match kind {
-            ALIVE => {
+            ALIVE | NO_ROOM => {
                 reader.finish("the end of the frame")?;
-                Self::Alive
+                if kind == ALIVE { Self::Alive } else { Self::NoRoom }
             }
             MESSAGE => Self::Message(Envelope::decode(reader.raw(rest, "a message")?)?),
             HELLO => Self::Hello(Hello::decode(reader.raw(rest, "a hello")?)?),
@@ -83,15 +88,17 @@ impl Frame {
 
 fn read_wish(mut reader: Reader) -> Result<Wish, DecodeError> {
     let member = read_member(&mut reader)?;
-    let wants_vote = reader.byte("a flag")? == 1;
+    let traits = Traits::read(&mut reader)?;
+    let applied = reader.unsigned("an index")?;
     reader.finish("the end of the wish")?;
-    Ok(Wish { member, wants_vote })
+    Ok(Wish { member, traits, applied })
 }
 
 const ALIVE: u8 = 0;
 const MESSAGE: u8 = 1;
 const HELLO: u8 = 2;
 const WISH: u8 = 3;
+const NO_ROOM: u8 = 5;
 const GOSSIP: u8 = 4;
 
 /// What a frame takes beside its data.
@@ -108,13 +115,16 @@ mod tests {
         let member = Member { id: RaftId(7), name: "n7".into(), address: "host:1".into() };
         let (from, to, cluster) = (RaftId(1), RaftId(2), ClusterId(3));
         let (wall, body) = (UnixMillis(9), Body::NotMember { index: 4 });
+        let failure_domain = Some("rack-7".into());
+        let traits = Traits { is_eligible: true, priority: 100, failure_domain };
         let hello =
             Hello { member: member.clone(), cluster: None, pledge: None, wall, founds: true };
         for frame in [
             Frame::Alive,
             Frame::Message(Envelope { from, to, cluster, wall, body }),
             Frame::Hello(hello),
-            Frame::Wish(Wish { member, wants_vote: true }),
+            Frame::Wish(Wish { member, traits, applied: 300 }),
+            Frame::NoRoom,
             Frame::Gossip(Bytes::from_static(b"x")),
         ] {
             let bytes = frame.encode();

@@ -99,6 +99,45 @@ pub struct MemberStatus {
     pub wall_ms: u64,
     /// The log time, likewise.
     pub log_time_ms: u64,
+    /// What the members are, as far as the node knows.
+    pub standings: BTreeMap<RaftId, Standing>,
+    /// What the node waits for before it changes the members, if it leads; or before it becomes one.
+    pub waits_for: Option<String>,
+}
+
+/// What a member is to its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it does.
+    pub part: Part,
+    /// Its failure domain, if it names one that is known here.
+    pub failure_domain: Option<String>,
+    /// For how long it has been out of reach, in milliseconds: of the leader and of gossip there, of
+    /// gossip alone elsewhere.
+    pub away_ms: Option<u64>,
+}
+
+/// What a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It votes.
+    Voter,
+    /// It keeps the state, and may take the place of a voter.
+    Standby,
+    /// It keeps the state, and never votes.
+    Learner,
+}
+
+impl Part {
+    /// One word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Voter => "voter",
+            Self::Standby => "standby",
+            Self::Learner => "learner",
+        }
+    }
 }
 
 impl Figures {

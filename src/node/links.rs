@@ -115,6 +115,11 @@ impl Links {
         self.give(address, Frame::Wish(wish));
     }
 
+    /// Tells an address that the cluster has no room for its node.
+    pub fn no_room(&mut self, address: &str) {
+        self.give(address, Frame::NoRoom);
+    }
+
     /// Sends a message of gossip to an address.
     pub fn gossip(&mut self, address: &str, message: Bytes) {
         self.give(address, Frame::Gossip(message));

@@ -133,6 +133,7 @@ impl Listening {
                 Frame::Message(envelope) => Input::Message(envelope),
                 Frame::Hello(hello) => Input::Hello(hello),
                 Frame::Wish(wish) => Input::Wish(wish),
+                Frame::NoRoom => Input::NoRoom,
                 // The replicas never make a connection wait.
                 Frame::Gossip(message) => {
                     self.node.crdt.inlet.offer(message);

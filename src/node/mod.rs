@@ -27,6 +27,7 @@
 //!
 //! No `#[cfg]` of the simulator here: under it `tokio` is another crate.
 
+mod about;
 mod access;
 mod backup;
 mod client;
@@ -66,6 +67,7 @@ use crate::raft::{ClusterId, Identity, RaftId};
 use crate::storage::{DiskErrorKind, Recovered, SharedDisk, Storage, StorageError};
 use crate::transport::{Greeting, Role};
 
+use about::About;
 pub use access::Access;
 pub use backup::{BACKUP_HEAD, read_backup, recover_alone, restore_to};
 pub use client::{
@@ -74,7 +76,7 @@ pub use client::{
 use crdt::{Beginning, Listing};
 pub use crdt::{CrdtFigures, CrdtHandle, SightFigures, SpaceFigures};
 use driver::{Driver, Input};
-pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Phase, Published};
+pub use handle::{Figures, MemberStatus, NodeHandle, NodeStatus, Part, Phase, Published, Standing};
 use links::Links;
 use listen::Listening;
 pub use metrics::{
@@ -157,6 +159,7 @@ impl ClusterNode {
         drawn: Drawn,
     ) -> Result<Self> {
         let Disks { raft, crdt } = disks;
+        let about = About::of(&options)?.encode();
         let (storage, recovered, identity) = open_storage(raft, options.clone(), drawn).await?;
         let me = MemberId(identity.id.0);
         let opened = match crdt {
@@ -186,14 +189,15 @@ impl ClusterNode {
             Links::new(network, inbox, Arc::clone(&handle.metrics), probe)
         };
         let (listing, listed) = watch::channel(Listing::of(identity.cluster));
-        let (seen, sights) = watch::channel(Vec::new());
+        let (sights, sightings) = watch::channel(None);
         let beginning = Beginning {
             me,
             number: identity.start,
             seed: drawn.seed,
             links: links(),
             listing: listed,
-            seen,
+            sightings: sights,
+            about,
             raft: handle.inbox.downgrade(),
         };
         let driver = Driver {
@@ -207,8 +211,8 @@ impl ClusterNode {
             waiting: BTreeMap::new(),
             requests: 0,
             seed: drawn.seed,
+            sightings,
             listing,
-            seen: sights,
         };
         let replicas = replicate(beginning, opened);
         let work = tokio::spawn(driver.live(storage, recovered, (drawn.cluster, drawn.epoch)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::about::Traits;
 use crate::clock::{Clock, UnixMillis};
 use crate::crdt;
 use crate::raft::{self, Progress};
@@ -28,8 +29,14 @@ pub struct NodeOptions {
     pub may_found: bool,
     /// Whether it may become a voter.
     pub is_eligible: bool,
-    /// Up to how many voters there are: the leader promotes learners until then.
+    /// Nodes that name the same one are likely to fail together: voters are spread over them.
+    pub failure_domain: Option<String>,
+    /// Up to how many voters there are: while it leads it promotes learners until then.
     pub voters_max: usize,
+    /// Up to how many learners there are that could become voters, likewise.
+    pub standbys_max: usize,
+    /// How long a member is out of reach before it is removed, likewise.
+    pub failure_timeout_ms: u64,
     /// The Raft engine.
     pub raft: raft::Options,
     /// The replicas of the eventually consistent half.
@@ -83,11 +90,23 @@ impl NodeOptions {
             bootstrap_expect: 1,
             may_found: true,
             is_eligible: true,
+            failure_domain: None,
             voters_max: VOTERS_MAX_DEFAULT,
+            standbys_max: STANDBYS_MAX_DEFAULT,
+            failure_timeout_ms: FAILURE_TIMEOUT_MS_DEFAULT,
             raft: raft::Options::default(),
             crdt: crdt::Options::default(),
             storage: StorageOptions::default(),
             probe: None,
+        }
+    }
+
+    /// What the node is.
+    pub(super) fn traits(&self) -> Traits {
+        Traits {
+            is_eligible: self.is_eligible,
+            priority: self.raft.priority,
+            failure_domain: self.failure_domain.clone(),
         }
     }
 
@@ -116,5 +135,7 @@ impl Clock for RuntimeClock {
     }
 }
 
-/// Up to how many voters there are unless it is said otherwise.
+/// What is wanted of the membership unless it is said otherwise.
 const VOTERS_MAX_DEFAULT: usize = 5;
+const STANDBYS_MAX_DEFAULT: usize = 4;
+const FAILURE_TIMEOUT_MS_DEFAULT: u64 = 600_000;

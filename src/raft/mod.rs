@@ -64,7 +64,9 @@ pub use founding::{Founding, FoundingStatus, Hello};
 pub use identity::{Identity, Pledge};
 pub use log::Log;
 pub use message::{Body, Decline, Envelope, Member, SnapshotName};
-pub use node::{Node, Persist, Progress, Role, SavedSnapshot, SnapshotJob, StartError, Status};
+pub use node::{
+    Node, Persist, Progress, Reached, Role, SavedSnapshot, SnapshotJob, StartError, Status,
+};
 pub use options::Options;
 pub use recovery::{Recovery, force_new_cluster, own_member, restore};
 pub use request::{

@@ -38,6 +38,8 @@ pub enum MemberChange {
     AddLearner(Member),
     /// A learner that has caught up becomes a voter.
     Promote(RaftId),
+    /// A voter becomes a learner: it keeps the state, and votes no more.
+    Demote(RaftId),
     /// A member leaves for ever: its raft id is never used again.
     Remove(RaftId),
     /// A member is reached elsewhere, or bears another name; it votes or not as before.

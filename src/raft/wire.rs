@@ -12,7 +12,7 @@
 //!     chunk received   snapshot, offset
 //!     not member       index
 //! origin: node: fixed, start, request
-//! change: byte, member (added) or id: fixed (promoted, removed)
+//! change: byte, member (added, moved) or id: fixed (promoted, removed, demoted)
 //! snapshot: index, term, length, digest: fixed
 //! ```
 //!
@@ -221,6 +221,10 @@ pub(crate) fn write_change(writer: &mut Writer, change: &MemberChange) {
             writer.byte(CHANGE_MOVE);
             write_member(writer, member);
         }
+        MemberChange::Demote(id) => {
+            writer.byte(CHANGE_DEMOTE);
+            writer.fixed(id.0);
+        }
     }
 }
 
@@ -230,6 +234,7 @@ pub(crate) fn read_change(reader: &mut Reader) -> Decoded<MemberChange> {
         CHANGE_PROMOTE => MemberChange::Promote(RaftId::read(reader)?),
         CHANGE_REMOVE => MemberChange::Remove(RaftId::read(reader)?),
         CHANGE_MOVE => MemberChange::Move(read_member(reader)?),
+        CHANGE_DEMOTE => MemberChange::Demote(RaftId::read(reader)?),
         _ => return Err(reader.error("a change")),
     })
 }
@@ -277,6 +282,7 @@ const CHANGE_ADD: u8 = 0;
 const CHANGE_PROMOTE: u8 = 1;
 const CHANGE_REMOVE: u8 = 2;
 const CHANGE_MOVE: u8 = 3;
+const CHANGE_DEMOTE: u8 = 4;
 
 const DECLINE_NO_LEADER: u8 = 0;
 const DECLINE_OTHER_LEADER: u8 = 1;
@@ -304,6 +310,7 @@ mod tests {
                     MemberChange::Move(member),
                     MemberChange::Promote(RaftId(5)),
                     MemberChange::Remove(RaftId(6)),
+                    MemberChange::Demote(RaftId(7)),
                 ],
             },
             decline(Decline::NotLeader(None)),

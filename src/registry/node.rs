@@ -165,7 +165,10 @@ fn node_options(options: &ClusterOptions) -> Result<NodeOptions> {
         bootstrap_expect: raft.bootstrap_expect.max(1),
         may_found: raft.bootstrap_expect > 0 && !is_joining,
         is_eligible: raft.eligible,
+        failure_domain: options.failure_domain.clone(),
         voters_max: raft.max_voters,
+        standbys_max: raft.max_standbys,
+        failure_timeout_ms: milliseconds(raft.failure_timeout),
         raft: engine_options(raft),
         crdt: replica_options(&options.crdt),
         ..NodeOptions::alone(&options.name, Arc::new(WallClock::new()))
@@ -212,6 +215,24 @@ mod tests {
         let options = engine_options(&RaftOptions::new("folder"));
         assert_eq!(options, raft::Options { priority: 100, ..raft::Options::default() });
         assert_eq!(replica_options(&CrdtOptions::default()), crdt::Options::default());
+    }
+
+    #[test]
+    fn what_is_wanted_of_the_members_reaches_the_node() {
+        let mut options = ClusterOptions::new("n1", "folder");
+        let alone = node_options(&options).expect("a node alone");
+        assert_eq!((alone.voters_max, alone.standbys_max), (5, 4));
+        assert_eq!((alone.failure_timeout_ms, alone.is_eligible), (600_000, true));
+        options.failure_domain = Some("rack-7".into());
+        options.raft.eligible = false;
+        options.raft.priority = 7;
+        options.raft.max_voters = 3;
+        options.raft.max_standbys = 1;
+        options.raft.failure_timeout = Duration::from_mins(1);
+        let node = node_options(&options).expect("a node alone");
+        assert_eq!((node.voters_max, node.standbys_max), (3, 1));
+        assert_eq!((node.failure_timeout_ms, node.is_eligible), (60_000, false));
+        assert_eq!((node.failure_domain.as_deref(), node.raft.priority), (Some("rack-7"), 7));
     }
 
     #[test]

@@ -53,6 +53,7 @@ use inlet::inlet;
 use keeper::Keeper;
 use task::Task;
 
+use super::about::Sightings;
 use super::driver;
 use super::links::Links;
 use super::options::NodeOptions;
@@ -87,7 +88,9 @@ pub(super) struct Beginning {
     pub links: Links,
     pub listing: watch::Receiver<Listing>,
     /// Where those are that gossip sees.
-    pub seen: watch::Sender<Vec<String>>,
+    pub sightings: watch::Sender<Option<Sightings>>,
+    /// What the node tells of itself.
+    pub about: Bytes,
     /// The driver of the Raft engine: it stops the node when the disk fails.
     pub raft: mpsc::WeakSender<driver::Input>,
 }
@@ -101,7 +104,7 @@ struct Parts {
     calls: mpsc::Receiver<Input>,
     messages: inlet::Outlet,
     listing: watch::Receiver<Listing>,
-    seen: watch::Sender<Vec<String>>,
+    sightings: watch::Sender<Option<Sightings>>,
     published: watch::Sender<Published>,
     raft: mpsc::WeakSender<driver::Input>,
 }
@@ -142,11 +145,21 @@ pub(super) fn prepare(
     };
     let options = options.clone();
     let spawn = move |beginning: Beginning, opened: Option<Opened>| {
-        let Beginning { me, number, seed, links, listing, seen, raft } = beginning;
-        let node = Node::new(Peer::new(me, number, &options.address(), Bytes::new()), seed);
+        let Beginning { me, number, seed, links, listing, sightings, about, raft } = beginning;
+        let node = Node::new(Peer::new(me, number, &options.address(), about), seed);
         let keeper = opened.map(|Opened(disk, ledger, log)| Keeper::new(disk, ledger, log));
-        let parts =
-            Parts { options, me, number, links, calls, messages, listing, seen, published, raft };
+        let parts = Parts {
+            options,
+            me,
+            number,
+            links,
+            calls,
+            messages,
+            listing,
+            sightings,
+            published,
+            raft,
+        };
         tokio::spawn(Task::new(parts, node, keeper).run())
     };
     (handle, spawn)

@@ -25,9 +25,11 @@ use crate::clock::{Now, UnixMillis};
 use crate::crdt::{MemberId, MemberList, Replica, Start};
 use crate::gossip::{Node, Space};
 use crate::mutant::mutant;
+use crate::node::about::{About, Sighting, Sightings};
 use crate::node::driver;
 use crate::node::links::Links;
 use crate::node::options::NodeOptions;
+use crate::raft::RaftId;
 
 /// The task: what it owns.
 pub(super) struct Task {
@@ -49,15 +51,25 @@ pub(super) struct Task {
     calls: mpsc::Receiver<Input>,
     messages: Outlet,
     listing: watch::Receiver<Listing>,
-    seen: watch::Sender<Vec<String>>,
+    sightings: watch::Sender<Option<Sightings>>,
     published: watch::Sender<Published>,
     raft: mpsc::WeakSender<driver::Input>,
 }
 
 impl Task {
     pub fn new(parts: Parts, node: Node, keeper: Option<Keeper>) -> Self {
-        let Parts { options, me, number, links, calls, messages, listing, seen, published, raft } =
-            parts;
+        let Parts {
+            options,
+            me,
+            number,
+            links,
+            calls,
+            messages,
+            listing,
+            sightings,
+            published,
+            raft,
+        } = parts;
         Self {
             observer: Observer::new(options.name.clone()),
             options,
@@ -73,7 +85,7 @@ impl Task {
             calls,
             messages,
             listing,
-            seen,
+            sightings,
             published,
             raft,
         }
@@ -130,7 +142,7 @@ impl Task {
             if self.node.due_ms() <= now.monotonic_ms {
                 self.node.tick(now);
                 self.observer.look(&self.node, self.writes.clock_refusals, now);
-                self.tell_seen();
+                self.tell_sightings(now);
             }
             if is_over {
                 return self.finish().await;
@@ -303,14 +315,21 @@ impl Task {
         }
     }
 
-    /// Where those are that gossip sees: a node that founds a cluster asks there too.
-    fn tell_seen(&self) {
-        let up = self.node.sights().filter(|sight| sight.is_up);
-        let addresses: Vec<_> = up.map(|sight| sight.peer.address.to_string()).collect();
-        self.seen.send_if_modified(|seen| {
-            let is_other = *seen != addresses;
-            *seen = addresses;
-            is_other
+    /// Tells the driver whom gossip sees: who is away, and where those are that are there.
+    fn tell_sightings(&self, now: Now) {
+        let seen = self.node.sights().map(|sight| {
+            let sighting = Sighting {
+                address: Arc::clone(&sight.peer.address),
+                is_up: sight.is_up,
+                since_ms: sight.since_ms,
+                about: About::decode(sight.peer.about.clone()).ok(),
+            };
+            (RaftId(sight.peer.id.0), sighting)
+        });
+        let seen = seen.collect();
+        self.sightings.send_modify(|told| {
+            let since_ms = told.as_ref().map_or(now.monotonic_ms, |told| told.since_ms);
+            *told = Some(Sightings { since_ms, seen });
         });
     }
 

@@ -70,7 +70,7 @@ use crate::value::Value;
 pub(super) use replica::ReplicaAsk;
 pub use replica::Stamped;
 
-type Decoded<T> = Result<T, DecodeError>;
+pub(super) type Decoded<T> = Result<T, DecodeError>;
 
 /// A frame of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -690,12 +690,12 @@ fn read_keyspace(reader: &mut Reader) -> Decoded<Keyspace> {
     Keyspace::new(&name).map_err(|_| reader.error("a keyspace"))
 }
 
-fn read_text(reader: &mut Reader, what: &'static str) -> Decoded<String> {
+pub(super) fn read_text(reader: &mut Reader, what: &'static str) -> Decoded<String> {
     let bytes = reader.bytes(what)?;
     String::from_utf8(bytes.into()).map_err(|_| reader.error(what))
 }
 
-fn read_flag(reader: &mut Reader) -> Decoded<bool> {
+pub(super) fn read_flag(reader: &mut Reader) -> Decoded<bool> {
     match reader.byte("a flag")? {
         0 => Ok(false),
         1 => Ok(true),

@@ -8,8 +8,11 @@
 //!                  leader), term, vote and leader: each 0, or 1 and id: fixed, commit, applied,
 //!                  first index, last index, voters, outgoing, learners: each a count and ids: fixed,
 //!                  clock unresolved: byte, unsynced, waiting, removed: byte, members: count and
-//!                  members, digest: text, revision, entries, wall clock (ms), log time (ms)
-//! member: id: fixed, name, address                                 ids and members in order
+//!                  members, digest: text, revision, entries, wall clock (ms), log time (ms),
+//!                  standings: count and standings, what it waits for: text, or empty
+//! member: id: fixed, name, address                       ids, members and standings in order
+//! standing: id: fixed, part: byte (voter, standby, learner), failure domain: text, or empty, how long
+//!                  it has been away (ms): 0, or 1 and the number
 //! ```
 //!
 //! After the phase: 0, or 1 and what stands in `src/node/crdt/figures.rs`.
@@ -19,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Decoded, read_flag, read_text};
 use crate::codec::{Reader, Writer};
 use crate::node::crdt::CrdtFigures;
-use crate::node::handle::{MemberStatus, NodeStatus, Phase};
+use crate::node::handle::{MemberStatus, NodeStatus, Part, Phase, Standing};
 use crate::raft::{
     ClusterId, FoundingStatus, Member, RaftId, Role, Status, read_member, write_member,
 };
@@ -109,6 +112,23 @@ fn write_status(writer: &mut Writer, status: &MemberStatus) {
     writer.count(status.entries);
     writer.unsigned(status.wall_ms);
     writer.unsigned(status.log_time_ms);
+    writer.count(status.standings.len());
+    for (id, standing) in &status.standings {
+        writer.fixed(id.0);
+        writer.byte(match standing.part {
+            Part::Voter => PART_VOTER,
+            Part::Standby => PART_STANDBY,
+            Part::Learner => PART_LEARNER,
+        });
+        write_optional_text(writer, standing.failure_domain.as_deref());
+        writer.optional(standing.away_ms);
+    }
+    write_optional_text(writer, status.waits_for.as_deref());
+}
+
+/// An empty text says nothing.
+fn write_optional_text(writer: &mut Writer, text: Option<&str>) {
+    writer.bytes(text.unwrap_or_default().as_bytes());
 }
 
 fn read_status(reader: &mut Reader) -> Decoded<MemberStatus> {
@@ -121,6 +141,8 @@ fn read_status(reader: &mut Reader) -> Decoded<MemberStatus> {
         entries: read_size(reader)?,
         wall_ms: reader.unsigned("a wall clock")?,
         log_time_ms: reader.unsigned("a log time")?,
+        standings: read_standings(reader)?,
+        waits_for: read_optional_text(reader, "what it waits for")?,
     })
 }
 
@@ -163,6 +185,30 @@ fn read_members(reader: &mut Reader) -> Decoded<BTreeMap<RaftId, Member>> {
     Ok(members)
 }
 
+fn read_standings(reader: &mut Reader) -> Decoded<BTreeMap<RaftId, Standing>> {
+    let mut standings = BTreeMap::new();
+    for _ in 0..reader.count(11, "the number of standings")? {
+        let id = RaftId::read(reader)?;
+        if standings.last_key_value().is_some_and(|(last, _)| *last >= id) {
+            return Err(reader.error("standings in order"));
+        }
+        let part = match reader.byte("a part")? {
+            PART_VOTER => Part::Voter,
+            PART_STANDBY => Part::Standby,
+            PART_LEARNER => Part::Learner,
+            _ => return Err(reader.error("a part")),
+        };
+        let failure_domain = read_optional_text(reader, "a failure domain")?;
+        let away_ms = reader.optional("how long a member has been away")?;
+        standings.insert(id, Standing { part, failure_domain, away_ms });
+    }
+    Ok(standings)
+}
+
+fn read_optional_text(reader: &mut Reader, what: &'static str) -> Decoded<Option<String>> {
+    Ok(Some(read_text(reader, what)?).filter(|text| !text.is_empty()))
+}
+
 fn read_ids(reader: &mut Reader) -> Decoded<BTreeSet<RaftId>> {
     let mut ids = BTreeSet::new();
     for _ in 0..reader.count(8, "the number of ids")? {
@@ -194,3 +240,7 @@ const ROLE_FOLLOWER: u8 = 0;
 const ROLE_PRE_CANDIDATE: u8 = 1;
 const ROLE_CANDIDATE: u8 = 2;
 const ROLE_LEADER: u8 = 3;
+
+const PART_VOTER: u8 = 0;
+const PART_STANDBY: u8 = 1;
+const PART_LEARNER: u8 = 2;

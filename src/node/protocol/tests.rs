@@ -8,7 +8,9 @@ use crate::entry::{Condition, EventKind, Key, Ttl};
 use crate::gossip::Space;
 use crate::hlc::HybridTime;
 use crate::kv::{KeyEvent, Reason, Refusal, SessionId, SessionStamp, StateMachine, Written};
-use crate::node::{CrdtFigures, MemberStatus, NodeStatus, Phase, SightFigures, SpaceFigures};
+use crate::node::{
+    CrdtFigures, MemberStatus, NodeStatus, Part, Phase, SightFigures, SpaceFigures, Standing,
+};
 use crate::raft::{ClusterId, FoundingStatus, Member, Role, Status};
 use crate::value::Encoded;
 
@@ -89,6 +91,7 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         MemberChange::Promote(RaftId(0xe5)),
         MemberChange::Remove(RaftId(0xf6)),
         MemberChange::Move(member(0xd4)),
+        MemberChange::Demote(RaftId(0xa7)),
     ];
     vec![
         ("alive", ClientFrame::Alive),
@@ -112,6 +115,10 @@ fn client_frames() -> Vec<(&'static str, ClientFrame)> {
         ("", of_replica(Space::Durable, replica_put(None))),
         ("delete in replica", of_replica(Space::Volatile, ReplicaAsk::Delete(key("k")))),
     ]
+}
+
+fn standing(part: Part, failure_domain: Option<&str>, away_ms: Option<u64>) -> Standing {
+    Standing { part, failure_domain: failure_domain.map(str::to_owned), away_ms }
 }
 
 fn status() -> NodeStatus {
@@ -142,6 +149,11 @@ fn status() -> NodeStatus {
         entries: 5,
         wall_ms: 1_000,
         log_time_ms: 900,
+        standings: BTreeMap::from([
+            (RaftId(0xa1), standing(Part::Voter, Some("r1"), None)),
+            (RaftId(0xb2), standing(Part::Standby, None, Some(300))),
+        ]),
+        waits_for: Some("w".into()),
     };
     let phase = Phase::Member(Box::new(status));
     NodeStatus { name: "n161".into(), phase, crdt: Some(Box::new(figures())) }

@@ -2,12 +2,12 @@
 //!
 //! A leader proposes one change at a time, and refuses what would lose a quorum: the voters that it
 //! has heard lately must be a majority of the old configuration and of the new one. Adding goes
-//! through a learner, which is promoted once it has caught up. A member that says to be elsewhere than
-//! the log knows is moved: no vote is given or taken by that. The leader does not remove itself: it
-//! hands leadership over first.
+//! through a learner, which is promoted once it has caught up. A voter may become a learner again. A member that says to be elsewhere than
+//! the log knows is moved: no vote is given or taken by that. The leader does neither remove nor demote
+//! itself: it hands leadership over first.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
 
@@ -21,6 +21,15 @@ use crate::raft::message::{Body, Decline, Member};
 use crate::raft::request::{MemberChange, Origin};
 use crate::raft::state::{read_member, write_member};
 use crate::raft::{Now, RaftId};
+
+/// How a leader finds another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// It has answered within the last election timeout, or has just become a member.
+    pub is_active: bool,
+    /// It may be promoted: it answers, and has nearly all of the log.
+    pub is_caught_up: bool,
+}
 
 impl Node {
     /// Proposes a change of the membership; returns its index and term.
@@ -37,7 +46,8 @@ impl Node {
         }
         self.check_change(changes).map_err(Decline::Refused)?;
         let before = self.voters().incoming;
-        if changes.contains(&MemberChange::Remove(self.id)) {
+        let unseats = [MemberChange::Remove(self.id), MemberChange::Demote(self.id)];
+        if unseats.iter().any(|change| changes.contains(change)) {
             if let Some(successor) = self.most_caught_up(|_| true) {
                 self.raw.transfer_leader(successor.0);
             }
@@ -61,7 +71,9 @@ impl Node {
                 return Err(format!("{id} is changed twice"));
             }
             match change {
-                MemberChange::Remove(_) if self.is_sole_voter() && id == self.id => {
+                MemberChange::Remove(_) | MemberChange::Demote(_)
+                    if self.is_sole_voter() && id == self.id =>
+                {
                     return Err(format!("{id} is the only voter: promote another one first"));
                 }
                 MemberChange::AddLearner(_) if self.knows(id) => {
@@ -75,10 +87,13 @@ impl Node {
                     self.check_promotion(id)?;
                     after.insert(id);
                 }
+                MemberChange::Demote(_) if !before.incoming.contains(&id) => {
+                    return Err(format!("{id} is no voter"));
+                }
                 MemberChange::Remove(_) if !self.knows(id) => {
                     return Err(format!("{id} is no member"));
                 }
-                MemberChange::Remove(_) => {
+                MemberChange::Remove(_) | MemberChange::Demote(_) => {
                     after.remove(&id);
                 }
                 MemberChange::Move(_) if !self.knows(id) => {
@@ -135,6 +150,17 @@ impl Node {
         }
     }
 
+    /// What a leader knows of the other members' progress; nothing of one that does not lead.
+    #[must_use]
+    pub fn reached(&self) -> BTreeMap<RaftId, Reached> {
+        let others = self.members.keys().filter(|id| **id != self.id && self.is_leader());
+        let reached = |id: &RaftId| Reached {
+            is_active: self.is_active(*id),
+            is_caught_up: self.check_promotion(*id).is_ok(),
+        };
+        others.map(|id| (*id, reached(id))).collect()
+    }
+
     fn is_active(&self, id: RaftId) -> bool {
         self.raw.raft.prs().get(id.0).is_some_and(|progress| progress.recent_active)
     }
@@ -166,8 +192,9 @@ impl Node {
             self.listed_at = self.applied;
             self.is_removed |= id == self.id;
         }
-        // Elected in the joint phase that removes it, it ends that phase and then stops to lead.
-        if self.is_removed && self.is_leader() {
+        // Elected in the joint phase that removes or demotes it, it ends that phase and then stops to
+        // lead.
+        if self.is_leader() && !self.voters().contains(self.id) {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, raft::INVALID_ID);
         }
@@ -192,7 +219,7 @@ impl MemberChange {
     pub const fn id(&self) -> RaftId {
         match self {
             Self::AddLearner(member) | Self::Move(member) => member.id,
-            Self::Promote(id) | Self::Remove(id) => *id,
+            Self::Promote(id) | Self::Demote(id) | Self::Remove(id) => *id,
         }
     }
 }
@@ -203,7 +230,9 @@ fn to_conf_change(changes: &[MemberChange], voters: &BTreeSet<RaftId>) -> ConfCh
             // Whoever is moved is added once more, as what it is: that changes nothing but its name
             // and address.
             MemberChange::Move(member) if voters.contains(&member.id) => ConfChangeType::AddNode,
-            MemberChange::AddLearner(_) | MemberChange::Move(_) => ConfChangeType::AddLearnerNode,
+            MemberChange::AddLearner(_) | MemberChange::Demote(_) | MemberChange::Move(_) => {
+                ConfChangeType::AddLearnerNode
+            }
             MemberChange::Promote(_) => ConfChangeType::AddNode,
             MemberChange::Remove(_) => ConfChangeType::RemoveNode,
         };
@@ -213,7 +242,7 @@ fn to_conf_change(changes: &[MemberChange], voters: &BTreeSet<RaftId>) -> ConfCh
         .iter()
         .filter_map(|change| match change {
             MemberChange::AddLearner(member) | MemberChange::Move(member) => Some(member),
-            MemberChange::Promote(_) | MemberChange::Remove(_) => None,
+            MemberChange::Promote(_) | MemberChange::Demote(_) | MemberChange::Remove(_) => None,
         })
         .collect();
     let mut writer = Writer::new();

@@ -39,6 +39,7 @@ use crate::mutant::mutant;
 use crate::storage::Recovered;
 
 use leading::Leadership;
+pub use membership::Reached;
 pub use persist::Persist;
 pub(super) use persist::from_stored;
 use reads::Reads;

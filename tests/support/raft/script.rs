@@ -439,6 +439,7 @@ fn parse_change(text: &str) -> Result<MemberChange> {
     match text.split_once(' ') {
         Some(("add", node)) => Ok(MemberChange::AddLearner(member(id(node)?.0))),
         Some(("promote", node)) => Ok(MemberChange::Promote(id(node)?)),
+        Some(("demote", node)) => Ok(MemberChange::Demote(id(node)?)),
         Some(("remove", node)) => Ok(MemberChange::Remove(id(node)?)),
         _ => Err(format!("no change: {text}").into()),
     }
