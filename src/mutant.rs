@@ -16,9 +16,7 @@ macro_rules! mutant {
 pub(crate) use mutant;
 
 #[cfg(feature = "mutants")]
-pub(crate) use switch::is_active;
-#[cfg(feature = "mutants")]
-pub use switch::{ACCESS, ALL, CHECK, CRDT, FOUNDING, KV, NODE, RAFT, STORAGE, set};
+pub use switch::{ACCESS, ALL, CHECK, CRDT, FOUNDING, KV, NODE, RAFT, STORAGE, is_active, set};
 
 /// Never called: what the macro expands to type-checks with and without the feature.
 #[cfg(not(feature = "mutants"))]
@@ -119,6 +117,7 @@ mod switch {
         "no join",
         "join with unjoined",
         "join needs joined",
+        "join once met",
         "messages before join",
         "joiner not recorded",
         "stale sync joins",
@@ -129,8 +128,17 @@ mod switch {
         "no containment",
         "alive members only",
         "collected by age",
+        "unmet not asked",
         "no receive filter",
         "no drop in sync",
+        "epoch forgotten",
+        "other epoch pushes",
+        "other epoch syncs",
+        "other epoch digests",
+        "unlisted heard",
+        "unlisted served",
+        "digests over change",
+        "join at change",
         "dropped at deadline",
         "expiry deletes",
         "clock restarts",
@@ -223,7 +231,9 @@ mod switch {
         ACTIVE.set(known);
     }
 
-    pub(crate) fn is_active(name: &'static str) -> bool {
+    /// Whether a mutant is active on this thread. Tests ask for those that are not the engine's own.
+    #[must_use]
+    pub fn is_active(name: &'static str) -> bool {
         debug_assert!(LISTS.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }

@@ -1,5 +1,5 @@
 //! Three replicas under random schedules: messages lost, repeated, reordered and late, restarts with the
-//! state, without it and from older snapshots. After every step all promises hold, and in the end, when
+//! state, without it and from older snapshots, members removed and added. After every step all promises hold, and in the end, when
 //! nothing more goes wrong, everyone holds the newest of what survived, and no tombstone is left.
 #![allow(clippy::unwrap_used)]
 
@@ -49,15 +49,21 @@ fn what_hardly_ever_happens_is_handled() {
 }
 
 /// What must have happened, or the runs say nothing about it.
-const MARKS: [&str; 10] = [
+const MARKS: [&str; 16] = [
     "a delete",
     "a join",
+    "a member hears that it is removed",
+    "a member is added",
+    "a member is removed",
     "a message is lost",
+    "a message of a removed member arrives",
     "a message of an ended incarnation arrives",
+    "a message of another epoch arrives",
     "a new incarnation collects",
     "a put",
     "a restart from an older snapshot",
     "a restart with the state",
     "a restart without state",
     "a tombstone is collected",
+    "an added member collects",
 ];

@@ -332,7 +332,13 @@ impl Replica {
     /// Takes a message.
     pub fn handle(&mut self, envelope: Envelope, now: Now) -> Handled {
         let Envelope { from, epoch, to, wall, body } = envelope;
-        if to != self.state.me || !self.state.hears(from.member, epoch) {
+        let form = match &body {
+            Body::Push(_) => Some(Form::Push),
+            Body::Digest(_) => Some(Form::Digest),
+            Body::Answer(_) => Some(Form::Sync),
+            Body::Ask(_) => None,
+        };
+        if to != self.state.me || !self.state.hears(from.member, epoch, form) {
             return Handled::default();
         }
         if from.incarnation >= self.state.incarnation_of(from.member) {
@@ -345,7 +351,13 @@ impl Replica {
                 Handled::default()
             }
             Body::Digest(image) => self.handle_digest(from, &image),
-            Body::Ask(ask) => Handled { reply: self.handle_ask(from, ask, now), is_behind: false },
+            Body::Ask(ask) => {
+                let mut reply = self.handle_ask(from, ask, now);
+                if mutant!("unlisted served") {
+                    reply.iter_mut().for_each(|reply| reply.epoch = epoch);
+                }
+                Handled { reply, is_behind: false }
+            }
             Body::Answer(answer) => {
                 Handled { reply: self.handle_answer(from, *answer, now), is_behind: false }
             }
@@ -378,9 +390,10 @@ impl Replica {
         self.exchange.as_ref().map(|exchange| exchange.server)
     }
 
-    /// The members with which this incarnation has not exchanged yet.
+    /// The members with which this incarnation has to exchange: to join, and after that to be whole. As
+    /// long as nobody has joined, members are asked twice.
     pub fn unmet(&self) -> impl Iterator<Item = MemberId> {
-        self.state.others().filter(|member| !self.state.met.contains(member))
+        self.state.unmet()
     }
 
     /// The next writes to push, to as many members as the driver likes. None of them is given twice.

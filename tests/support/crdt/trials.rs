@@ -126,6 +126,70 @@ pub const TRACES: &[(&str, &str, &str)] = &[
          | n0 restarts older | n1 exchanges with n2 | n2 exchanges with n1 | n1 collects \
          | n2 collects",
     ),
+    (
+        "join once met",
+        "resurrected: ",
+        "n0 puts | n0 is kept | n0 deletes | n1 exchanges with n0 | n2 exchanges with n0 \
+         | n2 restarts empty | n0 restarts older | n0 exchanges with n2 | n2 exchanges with n1 \
+         | n1 restarts empty | n0 exchanges with n1",
+    ),
+    (
+        "unmet not asked",
+        "resurrected: ",
+        "n2 is removed | n0 moves | n1 moves | n0 puts | n1 deletes | n3 is added | n1 moves \
+         | n1 exchanges with n3 | n3 exchanges with n1 | n3 collects",
+    ),
+    (
+        "epoch forgotten",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n1 pushes | n2 gets push of n1 | n0 is removed | n1 moves | n2 moves \
+         | n1 restarts empty | n1 exchanges with n0",
+    ),
+    (
+        "other epoch pushes",
+        "not covered: ",
+        "n2 is removed | n0 moves | n1 moves | n1 is ahead | n1 deletes | n0 exchanges with n1 \
+         | n1 exchanges with n0 | n0 restarts empty | n1 collects | n1 is removed | n0 moves \
+         | n3 is added | n0 moves | n0 puts | n0 pushes | n1 gets push of n0",
+    ),
+    (
+        "other epoch syncs",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n0 is removed | n2 moves | n2 exchanges with n1 | n2 collects \
+         | n1 restarts empty | n1 exchanges with n0",
+    ),
+    (
+        "other epoch digests",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n1 pushes | n2 gets push of n1 | n0 is removed | n1 moves \
+         | n2 tells n1 | n1 gets digest of n2 | n1 collects | n2 restarts empty \
+         | n2 exchanges with n0",
+    ),
+    (
+        "unlisted heard",
+        "not covered: ",
+        "n0 puts | n0 pushes | n1 deletes | n0 is removed | n2 moves | n1 moves \
+         | n2 exchanges with n1 | n2 collects | n2 gets push of n0",
+    ),
+    (
+        "unlisted served",
+        "not covered: ",
+        "n0 puts | n1 deletes | n0 is removed | n2 moves | n1 moves | n2 exchanges with n1 \
+         | n2 collects | n0 exchanges with n2",
+    ),
+    (
+        "digests over change",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n1 restarts empty | n1 exchanges with n0 \
+         | n0 is removed | n2 moves | n2 collects",
+    ),
+    (
+        "join at change",
+        "resurrected: ",
+        "n1 puts | n1 is kept | n1 deletes | n0 exchanges with n1 | n2 exchanges with n1 \
+         | n0 restarts empty | n1 restarts older | n1 exchanges with n0 | n0 exchanges with n2 \
+         | n2 is removed | n1 moves",
+    ),
 ];
 
 /// Others, by what they are about.
@@ -171,6 +235,9 @@ fn go(world: &mut World, trace: &str) -> Result<(), Wrong> {
             ["restarts", "empty"] => world.restart_as(one, Manner::Empty)?,
             ["restarts", "older"] => world.restart_as(one, Manner::Older)?,
             ["collects"] => world.collect(one),
+            ["is", "removed"] => world.remove(one),
+            ["is", "added"] => world.add(false, 0),
+            ["moves"] => world.take_list(one)?,
             _ => panic!("no event: {event}"),
         }
         world.check()?;
