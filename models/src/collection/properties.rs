@@ -45,6 +45,26 @@ pub fn properties(bounds: &Bounds) -> Vec<Property<Collection>> {
             state.members().iter().any(|member| is_new(member) && collected(state, member))
         }));
     }
+    properties.extend(about_lists(bounds));
+    if bounds.leases > 0 {
+        properties.push(Property::sometimes(
+            "an expired entry is collected",
+            |_, state: &State| {
+                let is_lease = |stamp: Option<Stamp>| {
+                    stamp.is_some_and(|stamp| state.write(stamp).kind == Kind::Lease)
+                };
+                state.members().iter().any(|member| {
+                    collected(state, member) && is_lease(state.replicas[member].coverage.newest())
+                })
+            },
+        ));
+    }
+    properties
+}
+
+/// What has to happen where the list of members changes.
+fn about_lists(bounds: &Bounds) -> Vec<Property<Collection>> {
+    let mut properties = Vec::new();
     if bounds.removals + bounds.additions > 0 {
         properties.push(Property::sometimes(
             "what was deleted in a later epoch is collected",
@@ -74,19 +94,6 @@ pub fn properties(bounds: &Bounds) -> Vec<Property<Collection>> {
                     let mut others = state.members().iter().filter(|other| *other != member);
                     collected(state, member)
                         && others.all(|other| state.replicas[other].entry == newest)
-                })
-            },
-        ));
-    }
-    if bounds.leases > 0 {
-        properties.push(Property::sometimes(
-            "an expired entry is collected",
-            |_, state: &State| {
-                let is_lease = |stamp: Option<Stamp>| {
-                    stamp.is_some_and(|stamp| state.write(stamp).kind == Kind::Lease)
-                };
-                state.members().iter().any(|member| {
-                    collected(state, member) && is_lease(state.replicas[member].coverage.newest())
                 })
             },
         ));

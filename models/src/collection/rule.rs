@@ -32,13 +32,13 @@
 //!    ignored. In a sync a replica also drops its own entry if the sender covers it and holds
 //!    nothing as new.
 //! 10. The list of members is agreed on elsewhere, and each agreement begins an *epoch*. A member
-//!    moves on to later epochs only, over restarts of any kind too. Who was removed never comes
-//!    back, and who is added is new.
+//!     moves on to later epochs only, over restarts of any kind too. Who was removed never comes
+//!     back, and who is added is new.
 //! 11. Every message carries its sender's epoch. It is discarded if that is not the receiver's, and if
-//!    either of them is not listed.
+//!     either of them is not listed.
 //! 12. Who moves on to a later epoch forgets all digests, and whom it found not to have joined;
-//!    whom it has met it still has. Who is then the only member has joined. Who is not listed any
-//!    more serves nothing and says nothing.
+//!     whom it has met it still has. Who is then the only member has joined. Who is not listed any
+//!     more serves nothing and says nothing.
 //!
 //! All functions are pure: state and input in, state out. What a write holds is not of interest here,
 //! so a write is its [`Stamp`], which is unique, and stands for its dot too. A coverage here is a set of

@@ -76,7 +76,7 @@ impl Profile {
             manners,
             writes_left: weight(&[2, 2, 3]),
             restarts_left: weight(&[0, 1, 2, 2]),
-            lists_left: weight(&[0, 0, 1, 2]),
+            lists_left: weight(&[0, 0, 0, 1, 2]),
         }
     }
 
@@ -99,12 +99,12 @@ impl Profile {
             collections: weight(&[4, 10]),
             time: weight(&[0, 2, 4]),
             keys: weight(&[1, 1, 2]),
-            lists: weight(&[0, 1]),
+            lists: weight(&[0, 0, 1]),
             moves: weight(&[2, 5]),
             manners,
             writes_left: usize::MAX,
             restarts_left: usize::MAX,
-            lists_left: 4,
+            lists_left: 3,
         }
     }
 }

@@ -198,6 +198,7 @@ pub const TRIALS: &[(&str, Trial)] = &[
     ("an entry whose time comes during an exchange", an_entry_whose_time_comes),
     ("an entry whose time comes without a tick", an_entry_whose_time_comes_without_a_tick),
     ("a wrong reading of the wall clock", a_wrong_reading_of_the_wall_clock),
+    ("a deadline that has passed by one clock", a_deadline_that_has_passed_by_one_clock),
     ("equal stamps", equal_stamps),
     ("a corrupted snapshot", a_corrupted_snapshot),
 ];
@@ -431,6 +432,26 @@ fn a_wrong_reading_of_the_wall_clock() -> Result<(), String> {
         ensure(shown.is_some(), "the value was lost everywhere")?;
     }
     Ok(())
+}
+
+/// Nobody drops an entry that another one still shows.
+fn a_deadline_that_has_passed_by_one_clock() -> Result<(), String> {
+    let mut world = settled()?;
+    world.nodes[0].skew_ms = BOUND_MS / 4;
+    world.nodes[1].reserve(world.ms);
+    let now = world.nodes[1].now(world.ms);
+    let ttl = Ttl::from_ms(BOUND_MS / 8).unwrap();
+    let put = world.nodes[1].replica.put(&key(0), value(1), ttl, now);
+    world.note(1, &key(0), put.map_err(|refusal| format!("{refusal:?}"))?, false)?;
+    for (from, to) in [(1, 2), (1, 0), (2, 0)] {
+        world.exchange(from, to)?;
+    }
+    world.pass(10);
+    let wall = world.nodes[0].now(world.ms).wall;
+    let shown = world.nodes[0].replica.get(&key(0), wall).unwrap();
+    ensure(shown.is_none(), "it is shown after its deadline")?;
+    world.collect(0);
+    world.check()
 }
 
 /// They cannot be; if they are all the same, everyone counts it and keeps the same.
