@@ -390,8 +390,8 @@ impl Replica {
         self.exchange.as_ref().map(|exchange| exchange.server)
     }
 
-    /// The members with which this incarnation has to exchange: to join, and after that to be whole. As
-    /// long as nobody has joined, members are asked twice.
+    /// The members with which this incarnation has to exchange, each of them: to join, and after that to
+    /// be whole. One that had not joined when it was asked is asked again, as it may have by now.
     pub fn unmet(&self) -> impl Iterator<Item = MemberId> {
         self.state.unmet()
     }

@@ -303,18 +303,11 @@ impl State {
         self.others().all(|member| self.found.contains_key(&member))
     }
 
-    /// The members with which it has to exchange: to join, and after that to be whole.
+    /// The members with which it has to exchange: to join, and after that to be whole. Whom it found not to
+    /// have joined may have by now.
     pub fn unmet(&self) -> impl Iterator<Item = MemberId> {
-        let (has_joined, has_found_all) = (self.has_joined, self.has_found_all());
-        self.others().filter(move |member| {
-            if has_joined {
-                !self.met.contains(member)
-            } else if has_found_all {
-                !self.again.contains(member)
-            } else {
-                !self.found.contains_key(member)
-            }
-        })
+        let done = if self.has_joined { &self.met } else { &self.again };
+        self.others().filter(|member| !done.contains(member))
     }
 
     /// Whether it has exchanged with every other listed member in this incarnation (sentence 6).
