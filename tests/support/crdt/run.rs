@@ -462,7 +462,15 @@ impl World {
             Manner::Empty => true,
             Manner::Older => node.older.is_some(),
         };
-        if is_possible { self.restart_as(one, manner) } else { Ok(()) }
+        if !is_possible {
+            return Ok(());
+        }
+        if node.list != self.list && draw.percent(30) {
+            self.nodes[one].list = self.list.clone();
+            self.trace.push(format!("n{one} hears of epoch {} and ends", self.list.epoch));
+            self.mark("a restart with a later list");
+        }
+        self.restart_as(one, manner)
     }
 
     pub fn restart_as(&mut self, one: usize, manner: Manner) -> Result<(), String> {
