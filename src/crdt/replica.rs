@@ -364,7 +364,7 @@ impl Replica {
         }
     }
 
-    /// Begins an exchange with a member, instead of one that is on.
+    /// Begins an exchange with a member, instead of one that is on. Who is not listed is not answered.
     pub fn ask(&mut self, server: MemberId, now: Now) -> Envelope {
         self.exchanges += 1;
         let id = ExchangeId { start: self.start, number: self.exchanges };

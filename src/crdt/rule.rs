@@ -303,8 +303,8 @@ impl State {
         self.others().all(|member| self.found.contains_key(&member))
     }
 
-    /// The members with which it has to exchange: to join, and after that to be whole. Whom it found not to
-    /// have joined may have by now.
+    /// The members with which it has to exchange: to join, and after that to be whole. Whom it found not
+    /// to have joined may have by now.
     pub fn unmet(&self) -> impl Iterator<Item = MemberId> {
         let done = if self.has_joined { &self.met } else { &self.again };
         self.others().filter(|member| !done.contains(member))
