@@ -16,10 +16,9 @@ macro_rules! mutant {
 pub(crate) use mutant;
 
 #[cfg(feature = "mutants")]
-pub(crate) use switch::is_active;
-#[cfg(feature = "mutants")]
 pub use switch::{
-    ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, MEMBERS, NODE, RAFT, REPLICAS, STORAGE, set,
+    ACCESS, ALL, CHECK, CRDT, FOUNDING, GOSSIP, KV, MEMBERS, NODE, RAFT, REPLICAS, STORAGE,
+    is_active, set,
 };
 
 /// Never called: what the macro expands to type-checks with and without the feature.
@@ -121,6 +120,7 @@ mod switch {
         "no join",
         "join with unjoined",
         "join needs joined",
+        "join once met",
         "messages before join",
         "joiner not recorded",
         "stale sync joins",
@@ -131,8 +131,17 @@ mod switch {
         "no containment",
         "alive members only",
         "collected by age",
+        "unmet not asked",
         "no receive filter",
         "no drop in sync",
+        "epoch forgotten",
+        "other epoch pushes",
+        "other epoch syncs",
+        "other epoch digests",
+        "unlisted heard",
+        "unlisted served",
+        "digests over change",
+        "join at change",
         "dropped at deadline",
         "expiry deletes",
         "clock restarts",
@@ -253,7 +262,9 @@ mod switch {
         ACTIVE.set(known);
     }
 
-    pub(crate) fn is_active(name: &'static str) -> bool {
+    /// Whether a mutant is active on this thread. Tests ask for those that are not the engine's own.
+    #[must_use]
+    pub fn is_active(name: &'static str) -> bool {
         debug_assert!(LISTS.iter().any(|l| l.contains(&name)), "{name:?} is not listed");
         ACTIVE.get() == Some(name)
     }

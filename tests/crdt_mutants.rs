@@ -16,7 +16,7 @@ use crdt::trials::{self, Wrong};
 use plimsoll::mutant;
 
 /// Random schedules are tried up to this seed.
-const SEEDS: std::ops::Range<u64> = 0..400;
+const SEEDS: std::ops::Range<u64> = 0..800;
 
 /// The promise that is broken, if one is.
 fn broken<E: Into<Wrong>>(run: impl FnOnce() -> Result<(), E>) -> Option<String> {

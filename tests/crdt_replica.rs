@@ -106,6 +106,27 @@ fn a_sole_member_serves_at_once_and_others_once_they_have_joined() {
     assert_eq!(shown(&other, "a", NOW), Some(1.into()));
 }
 
+/// One that is found without its state may have joined since, by one that starts without it after that.
+#[test]
+fn nobody_is_joined_before_it_has_found_all_to_be_unjoined_at_once() {
+    let [mut one, mut two, mut three] = [1, 2, 3].map(|member| begin(start(member, 3, 1)));
+    exchange(&mut one, &mut two, NOW);
+    assert_eq!(one.unmet().collect::<Vec<_>>(), [MemberId(2), MemberId(3)]);
+    exchange(&mut one, &mut three, NOW);
+    assert_eq!(one.unmet().collect::<Vec<_>>(), [MemberId(2)], "it is asked once more");
+    assert!(!one.status().has_joined);
+
+    let mut again = begin(start(2, 3, 2));
+    exchange(&mut one, &mut again, NOW);
+    assert_eq!(one.unmet().collect::<Vec<_>>(), [MemberId(3)], "it had started again");
+    assert!(!one.status().has_joined);
+    exchange(&mut one, &mut three, NOW);
+    assert!(one.status().has_joined && one.status().is_whole);
+    exchange(&mut again, &mut one, NOW);
+    assert!(again.status().has_joined);
+    assert_eq!(again.unmet().collect::<Vec<_>>(), [MemberId(3)], "to be whole");
+}
+
 #[test]
 fn pushes_tell_the_newest_write_of_a_key_and_cover_those_it_superseded() {
     let (mut one, mut other) = pair();

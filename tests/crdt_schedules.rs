@@ -1,6 +1,7 @@
 //! Three replicas under random schedules: messages lost, repeated, reordered and late, restarts with the
-//! state, without it and from older snapshots. After every step all promises hold, and in the end, when
-//! nothing more goes wrong, everyone holds the newest of what survived, and no tombstone is left.
+//! state, without it and from older snapshots, members removed and added. After every step all promises
+//! hold, and in the end, when nothing more goes wrong, everyone who is listed holds the newest of what
+//! survived, and no tombstone is left.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/crdt/mod.rs"]
@@ -49,15 +50,22 @@ fn what_hardly_ever_happens_is_handled() {
 }
 
 /// What must have happened, or the runs say nothing about it.
-const MARKS: [&str; 10] = [
+const MARKS: [&str; 17] = [
     "a delete",
     "a join",
+    "a member hears that it is removed",
+    "a member is added",
+    "a member is removed",
     "a message is lost",
+    "a message of a removed member arrives",
     "a message of an ended incarnation arrives",
+    "a message of another epoch arrives",
     "a new incarnation collects",
     "a put",
     "a restart from an older snapshot",
+    "a restart with a later list",
     "a restart with the state",
     "a restart without state",
     "a tombstone is collected",
+    "an added member collects",
 ];

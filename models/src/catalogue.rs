@@ -51,7 +51,7 @@ pub const ALL: &[Entry] = &[
         },
         deep: Scope {
             bounds: Bounds { empty: 1, older: 1, durable: 1, plain: 2, ..BASE },
-            unique: 2_323_082,
+            unique: 2_339_053,
         },
     },
     Entry {
@@ -77,9 +77,9 @@ pub const ALL: &[Entry] = &[
         about: "the same; all start for the first time, and one starts anew",
         standard: Scope {
             bounds: Bounds { first: 1, empty: 1, plain: 1, ..BASE },
-            unique: 103_354,
+            unique: 109_563,
         },
-        deep: Scope { bounds: Bounds { first: 1, empty: 2, ..BASE }, unique: 1_967_263 },
+        deep: Scope { bounds: Bounds { first: 1, empty: 2, ..BASE }, unique: 2_026_300 },
     },
     Entry {
         name: "expiry",
@@ -91,6 +91,33 @@ pub const ALL: &[Entry] = &[
         deep: Scope {
             bounds: Bounds { leases: 1, deletes: 0, empty: 1, ..BASE },
             unique: 1_198_549,
+        },
+    },
+    Entry {
+        name: "all-restart",
+        about: "the same; all start anew, one after another",
+        standard: Scope { bounds: Bounds { empty: 3, plain: 2, ..BASE }, unique: 754_066 },
+        deep: Scope { bounds: Bounds { empty: 3, plain: 1, ..BASE }, unique: 1_320_321 },
+    },
+    Entry {
+        name: "removal",
+        about: "the same; one is removed, and one starts anew",
+        standard: Scope {
+            bounds: Bounds { removals: 1, empty: 1, plain: 1, ..BASE },
+            unique: 543_583,
+        },
+        deep: Scope { bounds: Bounds { removals: 1, empty: 1, ..BASE }, unique: 1_473_587 },
+    },
+    Entry {
+        name: "addition",
+        about: "the same, with two members; one is added, and one starts anew",
+        standard: Scope {
+            bounds: Bounds { members: 2, additions: 1, empty: 1, plain: 1, ..BASE },
+            unique: 532_445,
+        },
+        deep: Scope {
+            bounds: Bounds { members: 2, additions: 1, removals: 1, empty: 1, plain: 2, ..BASE },
+            unique: 3_479_700,
         },
     },
 ];

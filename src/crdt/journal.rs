@@ -186,6 +186,8 @@ impl Kept {
             incarnations,
             has_joined,
             met,
+            found: OrdMap::new(),
+            again: OrdSet::new(),
             digests: OrdMap::new(),
             collected,
             dropped,

@@ -27,7 +27,7 @@
 //!    back. They may be lost, repeated, reordered and late.
 //! 7. [`Replica::handle_tick`], [`Replica::collect`] and digests to some member come regularly; what
 //!    [`Replica::poll_push`] gives goes to a few members. An exchange is begun with [`Replica::ask`] with
-//!    members that were not met ([`Replica::unmet`]) and with whoever covers more
+//!    those that [`Replica::unmet`] names, and with whoever covers more
 //!    ([`Handled::is_behind`]); its last step is repeated ([`Replica::ask_again`]) until it is answered,
 //!    or the exchange is given up for another one.
 //! 8. Who is a member is agreed on elsewhere. Each agreement is a [`MemberList`] with a greater epoch

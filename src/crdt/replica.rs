@@ -342,7 +342,13 @@ impl Replica {
     /// Takes a message.
     pub fn handle(&mut self, envelope: Envelope, now: Now) -> Handled {
         let Envelope { from, epoch, to, wall, body } = envelope;
-        if to != self.state.me || !self.state.hears(from.member, epoch) {
+        let form = match &body {
+            Body::Push(_) => Some(Form::Push),
+            Body::Digest(_) => Some(Form::Digest),
+            Body::Answer(_) => Some(Form::Sync),
+            Body::Ask(_) => None,
+        };
+        if to != self.state.me || !self.state.hears(from.member, epoch, form) {
             return Handled::default();
         }
         if from.incarnation >= self.state.incarnation_of(from.member) {
@@ -355,14 +361,20 @@ impl Replica {
                 Handled::default()
             }
             Body::Digest(image) => self.handle_digest(from, &image),
-            Body::Ask(ask) => Handled { reply: self.handle_ask(from, ask, now), is_behind: false },
+            Body::Ask(ask) => {
+                let mut reply = self.handle_ask(from, ask, now);
+                if mutant!("unlisted served") {
+                    reply.iter_mut().for_each(|reply| reply.epoch = epoch);
+                }
+                Handled { reply, is_behind: false }
+            }
             Body::Answer(answer) => {
                 Handled { reply: self.handle_answer(from, *answer, now), is_behind: false }
             }
         }
     }
 
-    /// Begins an exchange with a member, instead of one that is on.
+    /// Begins an exchange with a member, instead of one that is on. Who is not listed is not answered.
     pub fn ask(&mut self, server: MemberId, now: Now) -> Envelope {
         self.exchanges += 1;
         let id = ExchangeId { start: self.start, number: self.exchanges };
@@ -388,9 +400,10 @@ impl Replica {
         self.exchange.as_ref().map(|exchange| exchange.server)
     }
 
-    /// The members with which this incarnation has not exchanged yet.
+    /// The members with which this incarnation has to exchange, each of them: to join, and after that to
+    /// be whole. One that had not joined when it was asked is asked again, as it may have by now.
     pub fn unmet(&self) -> impl Iterator<Item = MemberId> {
-        self.state.others().filter(|member| !self.state.met.contains(member))
+        self.state.unmet()
     }
 
     /// The next writes to push, to as many members as the driver likes. None of them is given twice.

@@ -1,7 +1,7 @@
 //! The rule of tombstone collection, carried out on the state of a replica: when a tombstone may be
 //! forgotten, and what every replica does so that nobody brings the deleted value back.
 //!
-//! `docs/design/crdt.md` has the nine sentences. The functions here have the names and the order of
+//! `docs/design/crdt.md` has the twelve sentences. The functions here have the names and the order of
 //! those that the model `collection` searches exhaustively, and do the same; what there is one key and
 //! a set of few writes, is here a map and a [`Coverage`].
 //!
@@ -45,6 +45,10 @@ pub(super) struct State {
     pub has_joined: bool,
     /// The members that it has exchanged with in this incarnation.
     pub met: OrdSet<MemberId>,
+    /// Until it has joined: whom it found not to have joined, in which incarnation.
+    pub found: OrdMap<MemberId, Incarnation>,
+    /// Those of them that it found so once more, after it had found all.
+    pub again: OrdSet<MemberId>,
     /// What each member's newest known incarnation is known to cover, by its digests.
     pub digests: OrdMap<MemberId, Coverage>,
     /// Of each author the last write that was dropped as a tombstone, here or where this was learnt
@@ -100,6 +104,8 @@ impl State {
             incarnations: OrdMap::new(),
             has_joined: mutant!("no join"),
             met: OrdSet::new(),
+            found: OrdMap::new(),
+            again: OrdSet::new(),
             digests: OrdMap::new(),
             collected: OrdMap::new(),
             dropped: 0,
@@ -124,18 +130,33 @@ impl State {
         Author { member: self.me, incarnation: self.incarnation_of(self.me) }
     }
 
-    /// Moves on to a later list, or takes the list of a start.
+    /// Moves on to a later list, or goes on with the list of a start (sentence 12).
     pub fn take_list(&mut self, list: Arc<MemberList>) {
-        self.digests = OrdMap::new();
+        if !mutant!("digests over change") {
+            self.digests = OrdMap::new();
+        }
         self.met = self.met.iter().filter(|it| list.members.contains(it)).copied().collect();
+        (self.found, self.again) = (OrdMap::new(), OrdSet::new());
         self.list = list;
-        self.has_joined |= self.is_alone();
+        let is_met = mutant!("join at change") && self.is_whole();
+        self.has_joined |= self.is_alone() || is_met;
     }
 
-    /// Whether messages of this epoch from this sender are for a member of the list.
-    pub fn hears(&self, from: MemberId, epoch: u64) -> bool {
-        let is_listed = self.is_listed() && self.list.members.contains(&from);
-        is_listed && from != self.me && epoch == self.list.epoch
+    /// Whether a message that was sent in this epoch is heard, an ask among them (sentence 11).
+    pub fn hears(&self, from: MemberId, epoch: u64, form: Option<Form>) -> bool {
+        if from == self.me || !self.is_listed() {
+            return false;
+        }
+        if !self.list.members.contains(&from) {
+            let is_served = form.is_none() && mutant!("unlisted served");
+            return is_served || mutant!("unlisted heard");
+        }
+        let may_be_other = match form {
+            Some(Form::Push) => mutant!("other epoch pushes"),
+            Some(Form::Sync) | None => mutant!("other epoch syncs"),
+            Some(Form::Digest) => mutant!("other epoch digests"),
+        };
+        epoch == self.list.epoch || may_be_other
     }
 
     /// Whether a message is looked at (sentences 3 and 4).
@@ -226,7 +247,15 @@ impl State {
         for (author, last) in collected {
             self.note_collected(*author, *last);
         }
-        self.has_joined = self.has_joined || self.may_join(image);
+        if !self.has_joined {
+            if !image.has_joined {
+                self.note_unjoined(image.from);
+            }
+            if self.may_join(image) {
+                self.has_joined = true;
+                (self.found, self.again) = (OrdMap::new(), OrdSet::new());
+            }
+        }
         self.take_digest(image);
     }
 
@@ -249,7 +278,36 @@ impl State {
         if mutant!("join needs joined") {
             return image.has_joined;
         }
-        image.has_joined || self.is_whole() || mutant!("join with unjoined")
+        let found_nobody = if mutant!("join once met") {
+            self.is_whole()
+        } else {
+            self.others().all(|member| self.again.contains(&member))
+        };
+        image.has_joined || found_nobody || mutant!("join with unjoined")
+    }
+
+    /// Notes that a server has not joined (sentence 4). If all others had not when they were asked first,
+    /// and each has not when it is asked after that and is in the same incarnation still, then there was
+    /// a moment at which nobody had. Whoever is found last need not be asked again. One exchange is on
+    /// at a time, so this one was asked for after the one before had ended.
+    fn note_unjoined(&mut self, Author { member, incarnation }: Author) {
+        if self.found.insert(member, incarnation) != Some(incarnation) {
+            self.again = OrdSet::new();
+        }
+        if self.has_found_all() {
+            self.again.insert(member);
+        }
+    }
+
+    fn has_found_all(&self) -> bool {
+        self.others().all(|member| self.found.contains_key(&member))
+    }
+
+    /// The members with which it has to exchange: to join, and after that to be whole. Whom it found not
+    /// to have joined may have by now.
+    pub fn unmet(&self) -> impl Iterator<Item = MemberId> {
+        let done = if self.has_joined { &self.met } else { &self.again };
+        self.others().filter(|member| !done.contains(member))
     }
 
     /// Whether it has exchanged with every other listed member in this incarnation (sentence 6).
@@ -259,7 +317,8 @@ impl State {
 
     /// Whether tombstones may be dropped at all now (sentence 6).
     fn is_collector(&self) -> bool {
-        let is_ready = self.is_whole() || mutant!("collector not whole");
+        let may_be_partial = mutant!("collector not whole") || mutant!("unmet not asked");
+        let is_ready = self.is_whole() || may_be_partial;
         self.has_joined && self.is_listed() && is_ready
     }
 
@@ -278,7 +337,8 @@ impl State {
             let is_contained = digest.is_within(&self.coverage) || mutant!("no containment");
             is_contained.then_some(digest)
         };
-        let digests: Vec<_> = self.others().map(contained).collect();
+        let is_asked = |member: &MemberId| self.met.contains(member) || !mutant!("unmet not asked");
+        let digests: Vec<_> = self.others().filter(is_asked).map(contained).collect();
         let tombstones = self.map.tombstones_after(after);
         let expired = self.map.expired().filter(|_| mutant!("dropped at deadline"));
         let examined: Vec<_> = tombstones.chain(expired).take(examined_max).cloned().collect();

@@ -9,8 +9,8 @@
 use super::bounds::{Bounds, Manner};
 use super::cut;
 use super::mutants::Mutant;
-use super::rule::{Coverage, Form, Image, MEMBERS, Rule, Stamp, Standing, is_whole};
-use super::state::{Delayed, Kind, Snapshot, State, Write};
+use super::rule::{Coverage, Epochs, Form, Image, List, Members, Rule, Stamp, Standing, is_whole};
+use super::state::{Asked, Delayed, Kind, Snapshot, State, Write};
 
 /// An event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,19 +44,47 @@ pub enum Action {
     Snapshot { member: usize },
     /// A member ends and starts again.
     Restart { member: usize, manner: Manner },
+    /// A list without a member of the last one is agreed on.
+    Remove { member: usize },
+    /// A list with a new member is agreed on. It starts.
+    Add { member: usize },
+    /// A member moves on to a later list.
+    Move { member: usize, epoch: u8 },
 }
 
 /// All that can happen. What changes nothing may be among it.
 pub fn enabled(state: &State, rule: Rule, actions: &mut Vec<Action>) {
-    for member in 0..MEMBERS {
+    let members = state.members();
+    for member in members.iter() {
         writes(state, member, actions);
         arrivals(state, rule, member, actions);
-        for other in (0..MEMBERS).filter(|other| *other != member) {
+        for other in members.iter().filter(|other| *other != member) {
             meetings(state, rule, (other, member), actions);
         }
         alone(state, rule, member, actions);
         restarts(state, member, actions);
+        moves(state, member, actions);
     }
+    lists(state, actions);
+}
+
+/// What is agreed on.
+fn lists(state: &State, actions: &mut Vec<Action>) {
+    let listed = state.list().members;
+    if state.left.removals > 0 && listed.iter().count() > 1 {
+        actions.extend(listed.iter().map(|member| Action::Remove { member }));
+    }
+    if state.left.additions > 0 {
+        actions.push(Action::Add { member: state.members().iter().count() });
+    }
+}
+
+/// A member that hears that it was removed does nothing any more: as if it never heard of it, and did
+/// nothing.
+fn moves(state: &State, member: usize, actions: &mut Vec<Action>) {
+    let later = state.replicas[member].list.epoch + 1..=state.epoch;
+    let is_listed = |epoch: &u8| state.list_of(*epoch).members.contains(member);
+    actions.extend(later.filter(is_listed).map(|epoch| Action::Move { member, epoch }));
 }
 
 /// What a member is asked to write.
@@ -79,19 +107,21 @@ fn arrivals(state: &State, rule: Rule, to: usize, actions: &mut Vec<Action>) {
     for (stamp, write) in state.stamped() {
         let from = usize::from(write.member);
         let is_sent = from != to && state.left.plain < 2;
-        if is_sent && rule.accepts(replica, from, write.incarnation, Form::Push) {
+        let is_heard = is_sent && rule.hears(replica, from, write.epochs, Form::Push);
+        if is_heard && rule.accepts(replica, from, write.incarnation, Form::Push) {
             actions.push(Action::Push { stamp, to });
         }
     }
     for (slot, message) in state.delayed.iter().enumerate() {
         let Some(Delayed { image, asked }) = message else { continue };
         let from = usize::from(image.from);
-        let is_for_us = asked.is_none_or(|(by, _)| usize::from(by) == to);
+        let is_for_us = asked.is_none_or(|asked| usize::from(asked.by) == to);
         if from == to || !is_for_us {
             continue;
         }
         for form in [Form::Push, Form::Sync, Form::Digest] {
-            if rule.accepts(replica, from, image.incarnations[from], form) {
+            let is_heard = rule.hears(replica, from, Epochs::of(image.epoch), form);
+            if is_heard && rule.accepts(replica, from, image.incarnations[from], form) {
                 actions.push(Action::Deliver { slot, to, form });
             }
         }
@@ -101,20 +131,27 @@ fn arrivals(state: &State, rule: Rule, to: usize, actions: &mut Vec<Action>) {
 /// What goes from one member to another in a moment, or is delayed.
 fn meetings(state: &State, rule: Rule, (from, to): (usize, usize), actions: &mut Vec<Action>) {
     let (sender, receiver) = (&state.replicas[from], &state.replicas[to]);
-    actions.push(Action::Exchange { from, to });
-    let incarnation = sender.incarnations[from];
+    let hears = |epoch, form| rule.hears(receiver, from, Epochs::of(epoch), form);
+    let served_in = rule.serves(sender, to, receiver.list.epoch);
+    let is_answered = served_in.is_some_and(|epoch| hears(epoch, Form::Sync));
+    if is_answered {
+        actions.push(Action::Exchange { from, to });
+    }
+    let (epoch, incarnation) = (sender.list.epoch, sender.incarnations[from]);
     if sender.has_joined && receiver.has_joined && state.left.plain == 0 {
-        if sender.entry.is_some() && rule.accepts(receiver, from, incarnation, Form::Push) {
+        let is_accepted = rule.accepts(receiver, from, incarnation, Form::Push);
+        if sender.entry.is_some() && is_accepted && hears(epoch, Form::Push) {
             actions.push(Action::Relay { from, to });
         }
-        actions.push(Action::Part { from, to });
-        actions.push(Action::Digest { from, to });
-    }
-    if state.left.delayed > 0 {
-        actions.push(Action::DelayAnswer { from, to });
-        if to == (from + 1) % MEMBERS && sender.has_joined {
-            actions.push(Action::DelaySync { from });
+        if is_answered {
+            actions.push(Action::Part { from, to });
         }
+        if hears(epoch, Form::Digest) {
+            actions.push(Action::Digest { from, to });
+        }
+    }
+    if state.left.delayed > 0 && served_in.is_some() {
+        actions.push(Action::DelayAnswer { from, to });
     }
 }
 
@@ -124,6 +161,9 @@ fn alone(state: &State, rule: Rule, member: usize, actions: &mut Vec<Action>) {
     let has_lease = state.stamped().any(|(_, write)| write.kind == Kind::Lease);
     if has_lease && !state.passed.contains(member) {
         actions.push(Action::Pass { member });
+    }
+    if state.left.delayed > 0 && replica.has_joined {
+        actions.push(Action::DelaySync { from: member });
     }
     let Some(entry) = replica.entry else { return };
     let standing = state.standing(member, entry);
@@ -193,6 +233,22 @@ pub fn after(state: &State, rule: Rule, action: Action) -> State {
         Action::Pass { member } => next.passed.insert(member),
         Action::Snapshot { member } => snapshot(&mut next, rule, member),
         Action::Restart { member, manner } => restart(&mut next, rule, member, manner),
+        Action::Remove { member } => {
+            next.left.removals -= 1;
+            let Members(members) = next.list().members;
+            agree(&mut next, Members(members & !(1 << member)));
+        }
+        Action::Add { member } => {
+            next.left.additions -= 1;
+            let mut members = next.list().members;
+            members.insert(member);
+            agree(&mut next, members);
+            next.replicas[member].list = next.list();
+        }
+        Action::Move { member, epoch } => {
+            let list = next.list_of(epoch);
+            take_list(&mut next, rule, member, list);
+        }
     }
     bury(&mut next);
     next.tidy();
@@ -205,6 +261,23 @@ pub fn exchange(state: &mut State, rule: Rule, from: usize, to: usize) {
     deliver(state, rule, to, Form::Sync, message);
 }
 
+/// A member moves on to a later list. What it wrote may be pushed there, too.
+pub fn take_list(state: &mut State, rule: Rule, member: usize, list: List) {
+    let replica = &mut state.replicas[member];
+    rule.take_list(replica, member, list);
+    let incarnation = replica.incarnations[member];
+    for write in state.writes.iter_mut().flatten() {
+        if (usize::from(write.member), write.incarnation) == (member, incarnation) {
+            write.epochs.0 |= Epochs::of(list.epoch).0;
+        }
+    }
+}
+
+fn agree(state: &mut State, members: Members) {
+    state.epoch += 1;
+    state.lists[usize::from(state.epoch)] = members;
+}
+
 /// Drops a tombstone. From here on nothing older may be shown.
 pub fn collect(state: &mut State, member: usize) {
     state.buried = state.buried.max(state.replicas[member].entry);
@@ -214,7 +287,8 @@ pub fn collect(state: &mut State, member: usize) {
 fn write(state: &mut State, member: usize, kind: Kind, stamp: Stamp) {
     let incarnation = state.replicas[member].incarnations[member];
     let by = u8::try_from(member).expect("members are few");
-    state.insert(stamp, Write { member: by, incarnation, kind });
+    let epochs = Epochs::of(state.replicas[member].list.epoch);
+    state.insert(stamp, Write { member: by, incarnation, kind, epochs });
     state.replicas[member].entry = Some(stamp);
     state.replicas[member].coverage.insert(stamp);
     match kind {
@@ -233,10 +307,15 @@ fn push(state: &mut State, rule: Rule, to: usize, stamp: Stamp) {
 
 /// The answer to an exchange that `to` asks for.
 fn answer(state: &mut State, rule: Rule, from: usize, to: usize) -> Delayed {
-    let incarnation = state.replicas[to].incarnations[to];
+    let asker = &state.replicas[to];
+    let (incarnation, found, asked_in) = (asker.incarnations[to], asker.found, asker.list.epoch);
     rule.record_joiner(&mut state.replicas[from], to, incarnation);
     let by = u8::try_from(to).expect("members are few");
-    Delayed { image: image(state, rule, from), asked: Some((by, incarnation)) }
+    let mut image = image(state, rule, from);
+    if let Some(epoch) = rule.serves(&state.replicas[from], to, asked_in) {
+        image.epoch = epoch;
+    }
+    Delayed { image, asked: Some(Asked { by, incarnation, found }) }
 }
 
 fn deliver(state: &mut State, rule: Rule, to: usize, form: Form, message: Delayed) {
@@ -255,14 +334,15 @@ fn deliver(state: &mut State, rule: Rule, to: usize, form: Form, message: Delaye
             rule.take_digest(replica, &image);
         }
         Form::Sync => {
-            let is_answer = asked.is_some_and(|(_, since)| since == replica.incarnations[to]);
+            let is_ours = |asked: &Asked| asked.incarnation == replica.incarnations[to];
+            let asked = asked.filter(is_ours).map(|asked| asked.found);
             let beyond = cut::beyond(state, rule, to);
             let image = Image {
                 entry: image.entry.filter(|entry| !beyond.covers(*entry)),
                 coverage: Coverage(image.coverage.0 & !beyond.0),
                 ..image
             };
-            rule.take_sync(&mut state.replicas[to], to, &image, is_answer);
+            rule.take_sync(&mut state.replicas[to], to, &image, asked);
         }
     }
 }
@@ -276,6 +356,7 @@ fn delay(state: &mut State, message: Delayed) {
 fn snapshot(state: &mut State, rule: Rule, member: usize) {
     let mut replica = state.replicas[member];
     replica.digests = Default::default();
+    replica.list = List::default();
     if !rule.has(Mutant::SnapshotSameIncarnation) {
         replica.met = Default::default();
     }
@@ -293,9 +374,22 @@ fn restart(state: &mut State, rule: Rule, member: usize, manner: Manner) {
     };
     state.replicas[member] = match kept {
         None => rule.restart_durable(&before),
-        Some(kept) => rule.restart_anew(&before, &kept, member),
+        Some(kept) => {
+            let list = if rule.has(Mutant::EpochForgotten) {
+                first_list(state, member)
+            } else {
+                before.list
+            };
+            rule.restart_anew(&before, &kept, member, list)
+        }
     };
     *state.left.restarts(manner) -= 1;
+}
+
+/// The first list that a member was in.
+fn first_list(state: &State, member: usize) -> List {
+    let mut lists = (0..=state.epoch).map(|epoch| state.list_of(epoch));
+    lists.find(|list| list.members.contains(member)).expect("it was listed when it started")
 }
 
 /// A member's state, as a message tells it.
@@ -308,6 +402,7 @@ fn image(state: &State, rule: Rule, from: usize) -> Image {
     };
     Image {
         from: u8::try_from(from).expect("members are few"),
+        epoch: replica.list.epoch,
         entry: replica.entry,
         coverage: replica.coverage,
         digest,
@@ -335,10 +430,10 @@ fn prefix(state: &State, coverage: Coverage) -> Coverage {
 
 /// Notes the newest tombstone that everyone covers.
 fn bury(state: &mut State) {
-    if !state.replicas.iter().all(|replica| replica.has_joined) {
+    if !state.listed().all(|replica| replica.has_joined && replica.list.epoch == state.epoch) {
         return;
     }
-    let everywhere = |stamp: Stamp| state.replicas.iter().all(|r| r.coverage.covers(stamp));
+    let everywhere = |stamp: Stamp| state.listed().all(|replica| replica.coverage.covers(stamp));
     let newest = state
         .stamped()
         .map(|(stamp, _)| stamp)

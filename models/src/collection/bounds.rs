@@ -2,9 +2,13 @@
 
 use std::str::FromStr;
 
+use super::rule::MEMBERS;
+
 /// How often each kind of event may happen in a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bounds {
+    /// Members that are listed at first: 1 to 4.
+    pub members: u8,
     /// Whether the members start for the first time, instead of having joined and met. 1 or 0.
     pub first: u8,
     /// 1: no relayed pushes, no digests of their own, and no answers that are cut off. 2: no pushes
@@ -24,6 +28,10 @@ pub struct Bounds {
     pub older: u8,
     /// Syncs, answers, digests and relayed pushes that stay under way for ever.
     pub delayed: u8,
+    /// New lists without a member of the last one.
+    pub removals: u8,
+    /// New lists with a new member.
+    pub additions: u8,
 }
 
 /// A way to restart.
@@ -40,6 +48,7 @@ pub enum Manner {
 impl Bounds {
     /// Nothing ever happens.
     pub const NONE: Self = Self {
+        members: 3,
         first: 0,
         plain: 0,
         puts: 0,
@@ -49,6 +58,8 @@ impl Bounds {
         empty: 0,
         older: 0,
         delayed: 0,
+        removals: 0,
+        additions: 0,
     };
 
     /// How many restarts of this manner.
@@ -62,6 +73,7 @@ impl Bounds {
 
     fn field(&mut self, name: &str) -> Option<&mut u8> {
         Some(match name {
+            "members" => &mut self.members,
             "first" => &mut self.first,
             "plain" => &mut self.plain,
             "puts" => &mut self.puts,
@@ -71,6 +83,8 @@ impl Bounds {
             "empty" => &mut self.empty,
             "older" => &mut self.older,
             "delayed" => &mut self.delayed,
+            "removals" => &mut self.removals,
+            "additions" => &mut self.additions,
             _ => return None,
         })
     }
@@ -84,7 +98,7 @@ impl Manner {
 impl FromStr for Bounds {
     type Err = String;
 
-    /// Reads `puts=1,deletes=1,empty=2`; what is not named does not happen.
+    /// Reads `puts=1,deletes=1,empty=2`; what is not named does not happen, to three members.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut bounds = Self::NONE;
         for part in text.split(',') {
@@ -93,7 +107,7 @@ impl FromStr for Bounds {
                 Some((bounds.field(name)?, value))
             });
             let (field, value) = parsed.ok_or_else(|| {
-                format!("{part:?}: first, plain, puts, leases, deletes, durable, empty, older or delayed, = 0 to {EACH_MAX}")
+                format!("{part:?}: members, first, plain, puts, leases, deletes, durable, empty, older, delayed, removals or additions, = 0 to {EACH_MAX}")
             })?;
             *field = value;
         }
@@ -106,6 +120,17 @@ impl FromStr for Bounds {
                 "at most 1 lease, {WRITES_MAX} writes and {DELAYED_MAX} delayed messages"
             ));
         }
+        let members = bounds.members + bounds.additions;
+        if bounds.members == 0
+            || usize::from(members) > MEMBERS
+            || usize::from(bounds.removals + bounds.additions) >= LISTS_MAX
+            || bounds.leases > 0 && members > bounds.members
+        {
+            return Err(format!(
+                "1 to {MEMBERS} members, at most {} changes, and no leases with additions",
+                LISTS_MAX - 1
+            ));
+        }
         Ok(bounds)
     }
 }
@@ -115,5 +140,8 @@ pub const WRITES_MAX: usize = 5;
 
 /// The most messages that stay under way.
 pub const DELAYED_MAX: usize = 2;
+
+/// The most lists of members, the first one included.
+pub const LISTS_MAX: usize = 3;
 
 const EACH_MAX: u8 = 5;

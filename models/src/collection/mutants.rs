@@ -59,6 +59,26 @@ pub enum Mutant {
     DroppedAtDeadline,
     /// An expired entry is deleted by a write of its own, with a stamp of its own.
     ExpiryDeletes,
+    /// Sentence 4: to have exchanged with every other listed member, none of which had joined, is a join.
+    JoinOnceMet,
+    /// Sentence 11: pushes of other epochs are heard.
+    OtherEpochPushes,
+    /// Sentence 11: members of other epochs are served, and their answers are heard.
+    OtherEpochSyncs,
+    /// Sentence 11: digests of other epochs are heard.
+    OtherEpochDigests,
+    /// Sentence 11: who is not listed is heard.
+    UnlistedHeard,
+    /// Sentence 11: who is not listed is served.
+    UnlistedServed,
+    /// Sentence 10: a start without the state goes back to an earlier list.
+    EpochForgotten,
+    /// Sentence 12: digests stay when a member moves on to a later list.
+    DigestsOverChange,
+    /// Sentence 12: who has met all members of a later list has joined.
+    JoinAtChange,
+    /// Sentence 8: members that were not met in this incarnation are not asked.
+    UnmetNotAsked,
 }
 
 impl Mutant {
@@ -75,6 +95,7 @@ impl Mutant {
         Self::NoJoin,
         Self::JoinWithUnjoined,
         Self::JoinNeedsJoined,
+        Self::JoinOnceMet,
         Self::MessagesBeforeJoin,
         Self::JoinerNotRecorded,
         Self::StaleSyncJoins,
@@ -85,8 +106,17 @@ impl Mutant {
         Self::NoContainment,
         Self::AliveMembersOnly,
         Self::CollectedByAge,
+        Self::UnmetNotAsked,
         Self::NoReceiveFilter,
         Self::NoDropInSync,
+        Self::EpochForgotten,
+        Self::OtherEpochPushes,
+        Self::OtherEpochSyncs,
+        Self::OtherEpochDigests,
+        Self::UnlistedHeard,
+        Self::UnlistedServed,
+        Self::DigestsOverChange,
+        Self::JoinAtChange,
         Self::DroppedAtDeadline,
         Self::ExpiryDeletes,
     ];
@@ -120,6 +150,16 @@ impl Mutant {
             Self::AnySnapshot => "any-snapshot",
             Self::DroppedAtDeadline => "dropped-at-deadline",
             Self::ExpiryDeletes => "expiry-deletes",
+            Self::JoinOnceMet => "join-once-met",
+            Self::OtherEpochPushes => "other-epoch-pushes",
+            Self::OtherEpochSyncs => "other-epoch-syncs",
+            Self::OtherEpochDigests => "other-epoch-digests",
+            Self::UnlistedHeard => "unlisted-heard",
+            Self::UnlistedServed => "unlisted-served",
+            Self::EpochForgotten => "epoch-forgotten",
+            Self::DigestsOverChange => "digests-over-change",
+            Self::JoinAtChange => "join-at-change",
+            Self::UnmetNotAsked => "unmet-not-asked",
         }
     }
 
@@ -128,6 +168,16 @@ impl Mutant {
     pub const fn model(self) -> &'static str {
         match self {
             Self::DroppedAtDeadline | Self::ExpiryDeletes => "expiry",
+            Self::JoinOnceMet => "all-restart",
+            Self::OtherEpochPushes
+            | Self::OtherEpochSyncs
+            | Self::OtherEpochDigests
+            | Self::UnlistedHeard
+            | Self::UnlistedServed
+            | Self::EpochForgotten
+            | Self::DigestsOverChange
+            | Self::JoinAtChange => "removal",
+            Self::UnmetNotAsked => "addition",
             _ => "collection",
         }
     }
@@ -146,15 +196,24 @@ impl Mutant {
             Self::NoJoin
             | Self::JoinWithUnjoined
             | Self::JoinNeedsJoined
-            | Self::MessagesBeforeJoin => 4,
+            | Self::MessagesBeforeJoin
+            | Self::JoinOnceMet => 4,
             Self::JoinerNotRecorded | Self::StaleSyncJoins => 5,
             Self::CollectorPartial | Self::DigestsOfPartial => 6,
             Self::PrefixDigests | Self::CoverageBeforeEntries => 7,
             Self::NoContainment
             | Self::AliveMembersOnly
             | Self::CollectedByAge
-            | Self::DroppedAtDeadline => 8,
+            | Self::DroppedAtDeadline
+            | Self::UnmetNotAsked => 8,
             Self::NoReceiveFilter | Self::NoDropInSync => 9,
+            Self::EpochForgotten => 10,
+            Self::OtherEpochPushes
+            | Self::OtherEpochSyncs
+            | Self::OtherEpochDigests
+            | Self::UnlistedHeard
+            | Self::UnlistedServed => 11,
+            Self::DigestsOverChange | Self::JoinAtChange => 12,
             Self::ExpiryDeletes => 0,
         }
     }
@@ -179,6 +238,16 @@ impl Mutant {
             Self::DroppedAtDeadline | Self::ExpiryDeletes => {
                 Bounds { leases: 1, deletes: 0, ..base }
             }
+            Self::JoinOnceMet => Bounds { empty: 3, ..base },
+            Self::UnmetNotAsked => Bounds { members: 2, additions: 1, ..base },
+            Self::OtherEpochPushes => Bounds { members: 2, removals: 1, empty: 1, ..base },
+            Self::UnlistedHeard => Bounds { removals: 1, ..base },
+            Self::JoinAtChange => Bounds { removals: 1, empty: 2, plain: 2, ..base },
+            Self::OtherEpochDigests => Bounds { removals: 1, empty: 1, plain: 0, ..base },
+            Self::EpochForgotten
+            | Self::OtherEpochSyncs
+            | Self::UnlistedServed
+            | Self::DigestsOverChange => Bounds { removals: 1, empty: 1, ..base },
             _ => Bounds { empty: 1, ..base },
         }
     }
@@ -203,6 +272,15 @@ impl Mutant {
             | Self::NoDropInSync => 8,
             Self::EndedPushes | Self::EndedSyncs | Self::EndedDigests | Self::DigestsOfPartial => 9,
             Self::MessagesBeforeJoin | Self::CollectorPartial | Self::AnySnapshot => 10,
+            Self::UnmetNotAsked => 7,
+            Self::EpochForgotten
+            | Self::OtherEpochPushes
+            | Self::OtherEpochSyncs
+            | Self::UnlistedHeard
+            | Self::UnlistedServed
+            | Self::DigestsOverChange => 8,
+            Self::OtherEpochDigests => 9,
+            Self::JoinOnceMet | Self::JoinAtChange => 10,
         }
     }
 

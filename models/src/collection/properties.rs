@@ -10,9 +10,9 @@ use std::cell::RefCell;
 use stateright::Property;
 
 use super::Collection;
-use super::actions::{collect, exchange};
+use super::actions::{collect, exchange, take_list};
 use super::bounds::Bounds;
-use super::rule::{Coverage, MEMBERS, Rule, Stamp};
+use super::rule::{Coverage, MEMBERS, Members, Rule, Stamp};
 use super::state::{Kind, State};
 
 /// The properties of the model.
@@ -36,15 +36,16 @@ pub fn properties(bounds: &Bounds) -> Vec<Property<Collection>> {
         }),
         Property::sometimes("a tombstone is collected", |_, state| has_collected(state)),
         Property::sometimes("a tombstone is collected, and a value is there again", |_, state| {
-            has_collected(state) && state.replicas.iter().any(|r| shows(state, r.entry))
+            has_collected(state) && state.listed().any(|replica| shows(state, replica.entry))
         }),
     ];
     if bounds.empty + bounds.older > 0 {
         properties.push(Property::sometimes("a new incarnation collects", |_, state: &State| {
             let is_new = |member: usize| state.replicas[member].incarnations[member].0 > 0;
-            (0..MEMBERS).any(|member| is_new(member) && collected(state, member))
+            state.members().iter().any(|member| is_new(member) && collected(state, member))
         }));
     }
+    properties.extend(about_lists(bounds));
     if bounds.leases > 0 {
         properties.push(Property::sometimes(
             "an expired entry is collected",
@@ -52,8 +53,47 @@ pub fn properties(bounds: &Bounds) -> Vec<Property<Collection>> {
                 let is_lease = |stamp: Option<Stamp>| {
                     stamp.is_some_and(|stamp| state.write(stamp).kind == Kind::Lease)
                 };
-                (0..MEMBERS).any(|member| {
+                state.members().iter().any(|member| {
                     collected(state, member) && is_lease(state.replicas[member].coverage.newest())
+                })
+            },
+        ));
+    }
+    properties
+}
+
+/// What has to happen where the list of members changes.
+fn about_lists(bounds: &Bounds) -> Vec<Property<Collection>> {
+    let mut properties = Vec::new();
+    if bounds.removals + bounds.additions > 0 {
+        properties.push(Property::sometimes(
+            "what was deleted in a later epoch is collected",
+            |_, state: &State| {
+                let is_later = |stamp: Stamp| !state.write(stamp).epochs.contains(0);
+                let is_it = |member: usize| {
+                    let newest = state.replicas[member].coverage.newest();
+                    collected(state, member) && newest.is_some_and(is_later)
+                };
+                state.members().iter().any(is_it)
+            },
+        ));
+    }
+    if bounds.removals > 0 {
+        properties.push(Property::sometimes(
+            "who collected may hear from a removed member, and must not",
+            |_, state: &State| (0..MEMBERS).any(|member| may_hear_of_removed(state, member)),
+        ));
+    }
+    if bounds.additions > 0 {
+        properties.push(Property::sometimes(
+            "an added member is the first to collect",
+            |_, state: &State| {
+                let added = Members(state.members().0 & !state.lists[0].0);
+                added.iter().any(|member| {
+                    let newest = state.replicas[member].coverage.newest();
+                    let mut others = state.members().iter().filter(|other| *other != member);
+                    collected(state, member)
+                        && others.all(|other| state.replicas[other].entry == newest)
                 })
             },
         ));
@@ -102,7 +142,7 @@ fn is_covered(state: &State) -> bool {
 }
 
 fn is_buried(state: &State) -> bool {
-    state.replicas.iter().all(|replica| {
+    state.listed().all(|replica| {
         !replica.has_joined || !shows(state, replica.entry) || replica.entry >= state.buried
     })
 }
@@ -133,33 +173,40 @@ fn settled(rule: Rule, state: &State) -> Settled {
 
 fn settle(rule: Rule, state: &State) -> Settled {
     let mut end = state.clone();
+    let list = state.list();
+    for member in list.members.iter() {
+        if end.replicas[member].list != list {
+            take_list(&mut end, rule, member, list);
+        }
+    }
     let is_still = (0..ROUNDS_MAX).any(|_| {
         let before = end.replicas;
         round(rule, &mut end);
         end.replicas == before
     });
-    let first = &end.replicas[0];
+    let first = end.listed().next().expect("there is a member");
     Settled {
-        all_joined: end.replicas.iter().all(|replica| replica.has_joined),
+        all_joined: end.listed().all(|replica| replica.has_joined),
         all_equal: is_still
             && end
-                .replicas
-                .iter()
+                .listed()
                 .all(|replica| (replica.entry, replica.coverage) == (first.entry, first.coverage)),
         is_kept: first.entry.filter(|entry| !end.is_tombstone(*entry)) == survivor(state),
         is_collected: end
-            .replicas
-            .iter()
+            .listed()
             .all(|replica| replica.entry.is_none_or(|entry| !end.is_tombstone(entry))),
     }
 }
 
 /// Everyone exchanges with everyone, and collects what may be collected.
 fn round(rule: Rule, state: &mut State) {
-    for (from, to) in PAIRS {
-        exchange(state, rule, *from, *to);
+    let listed: Vec<_> = state.list().members.iter().collect();
+    for distance in 1..listed.len() {
+        for (place, from) in listed.iter().enumerate() {
+            exchange(state, rule, *from, listed[(place + distance) % listed.len()]);
+        }
     }
-    for member in 0..MEMBERS {
+    for member in listed {
         let replica = state.replicas[member];
         let standing = replica.entry.map(|entry| state.standing(member, entry));
         if standing.is_some_and(|standing| rule.may_collect(&replica, member, standing)) {
@@ -170,8 +217,8 @@ fn round(rule: Rule, state: &mut State) {
 
 /// What has to be shown in the end: the newest write that a client made and a member covers.
 fn survivor(state: &State) -> Option<Stamp> {
-    let replicas = state.replicas.iter();
-    let covered = replicas.fold(Coverage::default(), |all, replica| all.union(replica.coverage));
+    let covered =
+        state.listed().fold(Coverage::default(), |all, replica| all.union(replica.coverage));
     let newest = state
         .stamped()
         .filter(|(stamp, write)| covered.covers(*stamp) && write.kind.is_acknowledged())
@@ -190,12 +237,24 @@ fn collected(state: &State, member: usize) -> bool {
     replica.has_joined && replica.entry.is_none() && newest.is_some()
 }
 
+/// Whether it would show again what it has collected, if it heard a push of who was removed.
+fn may_hear_of_removed(state: &State, member: usize) -> bool {
+    let replica = &state.replicas[member];
+    let is_listed = |writer: u8| state.list().members.contains(usize::from(writer));
+    let mut removed = state.stamped().filter(|(_, write)| !is_listed(write.member));
+    let is_late = |stamp: Stamp| {
+        let is_older = replica.coverage.newest().is_some_and(|newest| stamp < newest);
+        is_older && !replica.coverage.covers(stamp) && !state.is_tombstone(stamp)
+    };
+    is_listed(u8::try_from(member).expect("members are few"))
+        && collected(state, member)
+        && removed.any(|(stamp, _)| is_late(stamp))
+}
+
 fn has_collected(state: &State) -> bool {
-    (0..MEMBERS).any(|member| collected(state, member))
+    state.members().iter().any(|member| collected(state, member))
 }
 
 /// Rounds after which what still changes never comes to rest: three are enough for all that there is
 /// to learn.
 const ROUNDS_MAX: usize = 12;
-
-const PAIRS: &[(usize, usize)] = &[(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)];

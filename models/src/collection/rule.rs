@@ -4,7 +4,7 @@
 //! A tombstone that is dropped too early is fatal: a member that missed the delete, or a message that
 //! was under way for long, still has the value, and there is nothing left that beats it. The rule lets
 //! a member drop a tombstone only once nothing in the cluster can need it any more, although members
-//! restart, with their state or without, and messages are lost, repeated and late. It has nine
+//! restart, with their state or without, and messages are lost, repeated and late. It has twelve
 //! sentences, and the functions below name those that they carry out.
 //!
 //! 1. An *incarnation* begins whenever a process starts without everything that it had sent or
@@ -17,7 +17,9 @@
 //!    a newer incarnation of it is known. What an ended incarnation wrote still arrives through
 //!    others.
 //! 4. A new incarnation merges nothing, serves nothing and takes no writes until it has *joined*:
-//!    by one complete exchange with a joined member, or with every other listed member.
+//!    by one complete exchange with a joined member, or, where nobody has joined, with every other
+//!    listed member: with each once, and after that with each but the last again, in the same
+//!    incarnation and still not joined.
 //! 5. Who serves an exchange records the joiner's incarnation before reading what is handed over;
 //!    the answer names that incarnation, and nothing else counts as a join.
 //! 6. A member is *whole* once it has exchanged with every other listed member in this incarnation.
@@ -29,6 +31,14 @@
 //! 9. A write that is covered already and would beat the state was superseded and collected: it is
 //!    ignored. In a sync a replica also drops its own entry if the sender covers it and holds
 //!    nothing as new.
+//! 10. The list of members is agreed on elsewhere, and each agreement begins an *epoch*. A member
+//!     moves on to later epochs only, over restarts of any kind too. Who was removed never comes
+//!     back, and who is added is new.
+//! 11. Every message carries its sender's epoch. It is discarded if that is not the receiver's, and if
+//!     either of them is not listed.
+//! 12. Who moves on to a later epoch forgets all digests, and whom it found not to have joined;
+//!     whom it has met it still has. Who is then the only member has joined. Who is not listed any
+//!     more serves nothing and says nothing.
 //!
 //! All functions are pure: state and input in, state out. What a write holds is not of interest here,
 //! so a write is its [`Stamp`], which is unique, and stands for its dot too. A coverage here is a set of
@@ -37,8 +47,8 @@
 
 use super::mutants::Mutant;
 
-/// Listed members.
-pub const MEMBERS: usize = 3;
+/// The most members of a run, removed ones included.
+pub const MEMBERS: usize = 4;
 
 /// When a write happened: its place in the total order of all writes, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +61,22 @@ pub struct Coverage(pub u8);
 /// A set of members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Members(pub u8);
+
+/// Who is a member, as was agreed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct List {
+    /// Which agreement it is.
+    pub epoch: u8,
+    /// The members. Who was removed is in no later list.
+    pub members: Members,
+}
+
+/// The epochs in which a message was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epochs(pub u8);
+
+/// The incarnations in which members were found that had not joined.
+pub type Found = [Option<Incarnation>; MEMBERS];
 
 /// A life of a member, between a start without all that it had said and the next such start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +95,12 @@ pub struct Replica {
     pub has_joined: bool,
     /// The members that it has exchanged with in this incarnation.
     pub met: Members,
+    /// Until it has joined: whom it found not to have joined, in which incarnation.
+    pub found: Found,
+    /// Those of them that it found so once more, after it had found all.
+    pub again: Members,
+    /// Who is a member.
+    pub list: List,
     /// What each member's newest known incarnation is known to cover, by its digests.
     pub digests: [Coverage; MEMBERS],
 }
@@ -79,6 +111,8 @@ pub struct Replica {
 pub struct Image {
     /// Who sent it.
     pub from: u8,
+    /// In which epoch.
+    pub epoch: u8,
     /// What the sender holds.
     pub entry: Option<Stamp>,
     /// What the sender covers.
@@ -123,11 +157,48 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// All nine sentences.
+    /// All twelve sentences.
     pub const WHOLE: Self = Self { weakness: None };
 
-    /// Whether a message is looked at (sentences 3 and 4). `from` is the sender, which was in this
-    /// incarnation when it sent the message. Whether a sync is a join is for [`Self::take_sync`] to say.
+    /// Moves on to a later list (sentence 12).
+    pub fn take_list(self, replica: &mut Replica, me: usize, list: List) {
+        if !self.has(Mutant::DigestsOverChange) {
+            replica.digests = Default::default();
+        }
+        replica.met.0 &= list.members.0;
+        (replica.found, replica.again) = Default::default();
+        replica.list = list;
+        let is_met = self.has(Mutant::JoinAtChange) && is_whole(replica, me);
+        replica.has_joined |= is_alone(replica, me) || is_met;
+    }
+
+    /// Whether who is asked serves, and in which epoch (sentence 11).
+    #[must_use]
+    pub fn serves(self, server: &Replica, asker: usize, asked_in: u8) -> Option<u8> {
+        if !server.list.members.contains(asker) {
+            return self.has(Mutant::UnlistedServed).then_some(asked_in);
+        }
+        let is_same = server.list.epoch == asked_in || self.has(Mutant::OtherEpochSyncs);
+        is_same.then_some(server.list.epoch)
+    }
+
+    /// Whether a message that its sender may have sent in these epochs is heard (sentence 11).
+    #[must_use]
+    pub fn hears(self, replica: &Replica, from: usize, epochs: Epochs, form: Form) -> bool {
+        if !replica.list.members.contains(from) {
+            return self.has(Mutant::UnlistedHeard);
+        }
+        let may_be_other = match form {
+            Form::Push => self.has(Mutant::OtherEpochPushes),
+            Form::Sync => self.has(Mutant::OtherEpochSyncs),
+            Form::Digest => self.has(Mutant::OtherEpochDigests),
+        };
+        epochs.contains(replica.list.epoch) || may_be_other
+    }
+
+    /// Whether a message that is heard is looked at (sentences 3 and 4). `from` is the sender, which was
+    /// in this incarnation when it sent the message. Whether a sync is a join is for [`Self::take_sync`]
+    /// to say.
     #[must_use]
     pub fn accepts(
         self,
@@ -214,11 +285,11 @@ impl Rule {
         }
     }
 
-    /// Takes a complete sync. `is_answer` says that it answers an exchange that this very incarnation
-    /// asked for (sentence 5): only then does it count as a meeting, and only then can it be a join
-    /// (sentence 4).
-    pub fn take_sync(self, replica: &mut Replica, me: usize, image: &Image, is_answer: bool) {
-        let counts = is_answer || self.has(Mutant::StaleSyncJoins) && !replica.has_joined;
+    /// Takes a complete sync. If it answers an exchange that this very incarnation asked for (sentence
+    /// 5), `asked` tells whom it had found when it asked: only then does it count as a meeting, and only
+    /// then can it be a join (sentence 4).
+    pub fn take_sync(self, replica: &mut Replica, me: usize, image: &Image, asked: Option<Found>) {
+        let counts = asked.is_some() || self.has(Mutant::StaleSyncJoins) && !replica.has_joined;
         if !replica.has_joined && !counts {
             return;
         }
@@ -231,7 +302,15 @@ impl Rule {
             return;
         }
         self.merge_sync(replica, image.entry, image.coverage);
-        replica.has_joined = replica.has_joined || self.may_join(replica, me, image);
+        if !replica.has_joined {
+            if let Some(asked) = asked.filter(|_| !image.has_joined) {
+                note_unjoined(replica, me, image, asked);
+            }
+            if self.may_join(replica, me, image) {
+                replica.has_joined = true;
+                (replica.found, replica.again) = Default::default();
+            }
+        }
         self.take_digest(replica, image);
     }
 
@@ -250,7 +329,12 @@ impl Rule {
         if self.has(Mutant::JoinNeedsJoined) {
             return image.has_joined;
         }
-        image.has_joined || is_whole(replica, me) || self.has(Mutant::JoinWithUnjoined)
+        let found_nobody = if self.has(Mutant::JoinOnceMet) {
+            is_whole(replica, me)
+        } else {
+            others(replica, me).all(|member| replica.again.contains(member))
+        };
+        image.has_joined || found_nobody || self.has(Mutant::JoinWithUnjoined)
     }
 
     /// Whether a member may drop the tombstone that it holds (sentences 6 and 8).
@@ -262,14 +346,17 @@ impl Rule {
             Standing::Expired if !self.has(Mutant::DroppedAtDeadline) => return false,
             Standing::Expired | Standing::Tombstone => {}
         }
-        let is_ready = is_whole(replica, me) || self.has(Mutant::CollectorPartial);
+        let is_ready = is_whole(replica, me)
+            || self.has(Mutant::CollectorPartial)
+            || self.has(Mutant::UnmetNotAsked);
         if !replica.has_joined || !is_ready {
             return false;
         }
         if self.has(Mutant::CollectedByAge) {
             return true;
         }
-        let mut others = (0..MEMBERS).filter(|member| *member != me);
+        let mut others = others(replica, me)
+            .filter(|member| replica.met.contains(*member) || !self.has(Mutant::UnmetNotAsked));
         let releases = |member: usize| {
             let digest = replica.digests[member];
             let is_contained =
@@ -280,9 +367,9 @@ impl Rule {
     }
 
     /// The start of a new incarnation, after everything but `kept` was lost (sentences 1 and 4). What
-    /// is kept from before the last incarnation is not looked at.
+    /// is kept from before the last incarnation is not looked at. The list is that of the start.
     #[must_use]
-    pub fn restart_anew(self, before: &Replica, kept: &Replica, me: usize) -> Replica {
+    pub fn restart_anew(self, before: &Replica, kept: &Replica, me: usize, list: List) -> Replica {
         let is_of_last = kept.incarnations[me] == before.incarnations[me];
         let nothing = Replica::default();
         let kept = if is_of_last || self.has(Mutant::AnySnapshot) { kept } else { &nothing };
@@ -290,9 +377,10 @@ impl Rule {
             entry: kept.entry,
             coverage: kept.coverage,
             incarnations: kept.incarnations,
-            has_joined: self.has(Mutant::NoJoin),
+            list,
             ..Replica::default()
         };
+        replica.has_joined = is_alone(&replica, me) || self.has(Mutant::NoJoin);
         replica.incarnations[me] = before.incarnations[me].next();
         if self.has(Mutant::SnapshotSameIncarnation) {
             replica.incarnations[me] = before.incarnations[me];
@@ -305,7 +393,12 @@ impl Rule {
     /// The pause of a durable member, that had synced what it sent and acknowledged (sentence 1).
     #[must_use]
     pub fn restart_durable(self, before: &Replica) -> Replica {
-        Replica { digests: Default::default(), ..*before }
+        Replica {
+            digests: Default::default(),
+            found: Default::default(),
+            again: Members::default(),
+            ..*before
+        }
     }
 
     /// Whether this weakness was chosen.
@@ -315,10 +408,38 @@ impl Rule {
     }
 }
 
+/// Notes that a server has not joined (sentence 4). If all others had not when they were asked first,
+/// and each has not when it is asked after that and is in the same incarnation still, then there was a
+/// moment at which nobody had. Whoever is found last need not be asked again.
+fn note_unjoined(replica: &mut Replica, me: usize, image: &Image, asked: Found) {
+    let from = usize::from(image.from);
+    let incarnation = Some(image.incarnations[from]);
+    let is_asked_since = asked == replica.found;
+    if replica.found[from] != incarnation {
+        replica.found[from] = incarnation;
+        replica.again = Members::default();
+    }
+    let has_found_all = others(replica, me).all(|member| replica.found[member].is_some());
+    if is_asked_since && has_found_all {
+        replica.again.insert(from);
+    }
+}
+
 /// Whether a member has exchanged with every other one in this incarnation (sentence 6).
 #[must_use]
 pub fn is_whole(replica: &Replica, me: usize) -> bool {
-    (0..MEMBERS).all(|member| member == me || replica.met.contains(member))
+    others(replica, me).all(|member| replica.met.contains(member))
+}
+
+/// Whether it is the only member.
+#[must_use]
+pub fn is_alone(replica: &Replica, me: usize) -> bool {
+    others(replica, me).next().is_none()
+}
+
+/// The other listed members.
+fn others(replica: &Replica, me: usize) -> impl Iterator<Item = usize> + use<> {
+    replica.list.members.iter().filter(move |member| *member != me)
 }
 
 impl Coverage {
@@ -359,8 +480,16 @@ impl Stamp {
 }
 
 impl Members {
-    /// Everyone.
-    pub const ALL: Self = Self((1 << MEMBERS) - 1);
+    /// The first members, so many.
+    #[must_use]
+    pub fn first(count: u8) -> Self {
+        Self((1 << count) - 1)
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = usize> + use<> {
+        (0..MEMBERS).filter(move |member| self.contains(*member))
+    }
 
     /// Whether a member is in it.
     #[must_use]
@@ -371,6 +500,20 @@ impl Members {
     /// Adds a member.
     pub fn insert(&mut self, member: usize) {
         self.0 |= 1 << member;
+    }
+}
+
+impl Epochs {
+    /// One.
+    #[must_use]
+    pub fn of(epoch: u8) -> Self {
+        Self(1 << epoch)
+    }
+
+    /// Whether an epoch is among them.
+    #[must_use]
+    pub fn contains(self, epoch: u8) -> bool {
+        self.0 >> epoch & 1 == 1
     }
 }
 

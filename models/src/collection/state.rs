@@ -8,14 +8,20 @@
 //!
 //! **Invariant:** equal states are equal byte for byte: places that are not used hold defaults.
 
-use super::bounds::{Bounds, DELAYED_MAX, Manner, WRITES_MAX};
-use super::rule::{Coverage, Image, Incarnation, MEMBERS, Members, Replica, Stamp, Standing};
+use super::bounds::{Bounds, DELAYED_MAX, LISTS_MAX, Manner, WRITES_MAX};
+use super::rule::{
+    Coverage, Epochs, Found, Image, Incarnation, List, MEMBERS, Members, Replica, Stamp, Standing,
+};
 
 /// A state of the whole cluster.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
-    /// The members.
+    /// The members, in the order in which they were first listed.
     pub replicas: [Replica; MEMBERS],
+    /// The lists so far, by their epochs.
+    pub lists: [Members; LISTS_MAX],
+    /// The last epoch.
+    pub epoch: u8,
     /// The writes so far, in the order of their stamps. Each is also a push under way from the member
     /// that wrote it to every other one, for ever.
     pub writes: [Option<Write>; WRITES_MAX],
@@ -25,8 +31,8 @@ pub struct State {
     pub delayed: [Option<Delayed>; DELAYED_MAX],
     /// An older state of one member, that it may be set back to.
     pub snapshot: Option<Snapshot>,
-    /// The newest tombstone that all members covered at once while all had joined, or that one
-    /// collected: no older value may be shown again, unless all lost their state.
+    /// The newest tombstone that all listed members covered at once while all had joined, in the last
+    /// epoch, or that one collected: no older value may be shown again, unless all lost their state.
     pub buried: Option<Stamp>,
     /// What may still happen.
     pub left: Bounds,
@@ -41,6 +47,8 @@ pub struct Write {
     pub incarnation: Incarnation,
     /// What it is.
     pub kind: Kind,
+    /// The epochs in which that incarnation has been since.
+    pub epochs: Epochs,
 }
 
 /// What a write is.
@@ -61,8 +69,19 @@ pub enum Kind {
 pub struct Delayed {
     /// What it holds.
     pub image: Image,
-    /// If it answers an exchange: who asked, in which incarnation. Else everyone may get it.
-    pub asked: Option<(u8, Incarnation)>,
+    /// If it answers an exchange: what was asked. Else everyone may get it.
+    pub asked: Option<Asked>,
+}
+
+/// What is asked for an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Asked {
+    /// Who asks.
+    pub by: u8,
+    /// In which incarnation.
+    pub incarnation: Incarnation,
+    /// Whom it had found not to have joined.
+    pub found: Found,
 }
 
 /// A state that a member had.
@@ -78,13 +97,21 @@ impl State {
     /// A cluster before the first write: its members have joined and met, or start for the first time.
     #[must_use]
     pub fn new(bounds: &Bounds) -> Self {
-        let replica = if bounds.first > 0 {
-            Replica::default()
-        } else {
-            Replica { has_joined: true, met: Members::ALL, ..Replica::default() }
-        };
+        let members = Members::first(bounds.members);
+        let mut replicas = [Replica::default(); MEMBERS];
+        for member in members.iter() {
+            replicas[member].list = List { epoch: 0, members };
+            if bounds.first == 0 {
+                replicas[member].has_joined = true;
+                replicas[member].met = members;
+            }
+        }
+        let mut lists = [Members::default(); LISTS_MAX];
+        lists[0] = members;
         Self {
-            replicas: [replica; MEMBERS],
+            replicas,
+            lists,
+            epoch: 0,
             writes: [None; WRITES_MAX],
             passed: Members::default(),
             delayed: [None; DELAYED_MAX],
@@ -92,6 +119,29 @@ impl State {
             buried: None,
             left: *bounds,
         }
+    }
+
+    /// The last list.
+    #[must_use]
+    pub fn list(&self) -> List {
+        self.list_of(self.epoch)
+    }
+
+    /// The list of an epoch.
+    #[must_use]
+    pub fn list_of(&self, epoch: u8) -> List {
+        List { epoch, members: self.lists[usize::from(epoch)] }
+    }
+
+    /// The members there ever were.
+    #[must_use]
+    pub fn members(&self) -> Members {
+        Members(self.lists.iter().fold(0, |all, list| all | list.0))
+    }
+
+    /// The members of the last list.
+    pub fn listed(&self) -> impl Iterator<Item = &Replica> {
+        self.list().members.iter().map(|member| &self.replicas[member])
     }
 
     /// The write with this stamp.
@@ -120,7 +170,7 @@ impl State {
         match self.write(entry).kind {
             Kind::Put => Standing::Live,
             Kind::Delete | Kind::Sweep => Standing::Tombstone,
-            Kind::Lease if self.passed == Members::ALL => Standing::Tombstone,
+            Kind::Lease if self.passed == self.members() => Standing::Tombstone,
             Kind::Lease if self.passed.contains(member) => Standing::Expired,
             Kind::Lease => Standing::Live,
         }
@@ -152,9 +202,9 @@ impl State {
 
     /// Puts everything that no longer matters at its default.
     pub fn tidy(&mut self) {
-        let covered = self.buried.is_some_and(|buried| {
-            self.replicas.iter().any(|replica| replica.coverage.covers(buried))
-        });
+        let covered = self
+            .buried
+            .is_some_and(|buried| self.listed().any(|replica| replica.coverage.covers(buried)));
         if !covered {
             self.buried = None;
         }
@@ -167,7 +217,13 @@ impl State {
     /// The state that stands for all that differ from this one in the numbers of members alone.
     #[must_use]
     pub fn representative(&self) -> Self {
-        let others = PERMUTATIONS[1..].iter().map(|order| self.permuted(order));
+        let orders = match self.members().iter().count() {
+            0 | 1 => 1,
+            2 => 2,
+            3 => 6,
+            _ => 24,
+        };
+        let others = PERMUTATIONS[1..orders].iter().map(|order| self.permuted(order));
         others.fold(self.clone(), Ord::min)
     }
 
@@ -181,11 +237,18 @@ impl State {
         for write in permuted.writes.iter_mut().flatten() {
             write.member = moved(write.member, order);
         }
+        for list in &mut permuted.lists {
+            *list = list.permuted(order);
+        }
         permuted.passed = self.passed.permuted(order);
         for message in permuted.delayed.iter_mut().flatten() {
             message.image.from = moved(message.image.from, order);
             message.image.incarnations = permute(&message.image.incarnations, order);
-            message.asked = message.asked.map(|(by, since)| (moved(by, order), since));
+            message.asked = message.asked.map(|asked| Asked {
+                by: moved(asked.by, order),
+                found: permute(&asked.found, order),
+                ..asked
+            });
         }
         if let Some(snapshot) = &mut permuted.snapshot {
             snapshot.member = moved(snapshot.member, order);
@@ -259,6 +322,9 @@ impl Replica {
         Self {
             incarnations: permute(&self.incarnations, order),
             met: self.met.permuted(order),
+            found: permute(&self.found, order),
+            again: self.again.permuted(order),
+            list: List { members: self.list.members.permuted(order), ..self.list },
             digests: permute(&self.digests, order),
             ..*self
         }
@@ -277,6 +343,31 @@ fn moved(member: u8, order: &[usize; MEMBERS]) -> u8 {
     u8::try_from(order[usize::from(member)]).expect("members are few")
 }
 
-/// All orders of three members, the usual one first.
-const PERMUTATIONS: &[[usize; MEMBERS]] =
-    &[[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+/// All orders of four members, the usual one first: before all others the two of the first two members,
+/// and the six of the first three.
+const PERMUTATIONS: &[[usize; MEMBERS]] = &[
+    [0, 1, 2, 3],
+    [1, 0, 2, 3],
+    [0, 2, 1, 3],
+    [1, 2, 0, 3],
+    [2, 0, 1, 3],
+    [2, 1, 0, 3],
+    [0, 1, 3, 2],
+    [0, 2, 3, 1],
+    [0, 3, 1, 2],
+    [0, 3, 2, 1],
+    [1, 0, 3, 2],
+    [1, 2, 3, 0],
+    [1, 3, 0, 2],
+    [1, 3, 2, 0],
+    [2, 0, 3, 1],
+    [2, 1, 3, 0],
+    [2, 3, 0, 1],
+    [2, 3, 1, 0],
+    [3, 0, 1, 2],
+    [3, 0, 2, 1],
+    [3, 1, 0, 2],
+    [3, 1, 2, 0],
+    [3, 2, 0, 1],
+    [3, 2, 1, 0],
+];

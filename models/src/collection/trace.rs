@@ -7,7 +7,7 @@ use stateright::Model;
 use super::Collection;
 use super::actions::Action;
 use super::properties::PROMISES;
-use super::rule::{Coverage, Form, MEMBERS, Replica, Stamp};
+use super::rule::{Coverage, Form, Replica, Stamp};
 use super::state::{Kind, State};
 
 /// Tells the events that lead through these states, from the first one on, and what the last one
@@ -49,12 +49,12 @@ pub fn phrase(action: Action) -> String {
 pub fn brief(state: &State) -> String {
     let names = state.stamped().map(|(stamp, write)| format!("{}{}", letter(write.kind), stamp.0));
     let teller = Teller { names: names.collect() };
-    let members = (0..MEMBERS).map(|member| teller.member(state, member));
+    let members = state.members().iter().map(|member| teller.member(state, member));
     members.collect::<Vec<_>>().join("\n")
 }
 
 fn start_line(state: &State) -> &'static str {
-    if state.replicas.iter().all(|replica| replica.has_joined) {
+    if state.listed().all(|replica| replica.has_joined) {
         "   0  all members have joined and met, and nothing is written"
     } else {
         "   0  all members start for the first time"
@@ -123,6 +123,13 @@ impl Teller {
             Action::Pass { member } => format!("the deadline passes by the clock of n{member}"),
             Action::Snapshot { member } => format!("a snapshot of n{member} is kept"),
             Action::Restart { member, manner } => format!("n{member} {}", manner.phrase()),
+            Action::Remove { member } => {
+                format!("epoch {} is agreed on, without n{member}", state.epoch + 1)
+            }
+            Action::Add { member } => {
+                format!("epoch {} is agreed on, with n{member}", state.epoch + 1)
+            }
+            Action::Move { member, epoch } => format!("n{member} moves on to epoch {epoch}"),
         }
     }
 
@@ -159,13 +166,18 @@ impl Teller {
             }
             _ => before.replicas[*member] != after.replicas[*member],
         };
-        let members = (0..MEMBERS).filter(is_changed).map(|member| self.member(after, member));
+        let members =
+            after.members().iter().filter(is_changed).map(|member| self.member(after, member));
         members.collect::<Vec<_>>().join("; ")
     }
 
     fn member(&self, state: &State, member: usize) -> String {
         let replica = &state.replicas[member];
-        let mut text = format!("{} {}", life(state, member), self.held(replica));
+        let mut text = life(state, member);
+        if replica.list.epoch > 0 {
+            write!(text, " in epoch {}", replica.list.epoch).expect("a string takes all");
+        }
+        write!(text, " {}", self.held(replica)).expect("a string takes all");
         for (other, digest) in replica.digests.iter().enumerate() {
             if *digest != Coverage::default() {
                 let since = replica.incarnations[other].0;

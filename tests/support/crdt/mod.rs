@@ -1,5 +1,6 @@
-//! Three replicas in one thread, and everything that may go wrong between them: messages lost, repeated,
-//! reordered and late, restarts with the state, without it, and from an older snapshot.
+//! Replicas in one thread, three at first, and everything that may go wrong between them: messages lost,
+//! repeated, reordered and late, restarts with the state, without it, and from an older snapshot, members
+//! that come and go.
 //!
 //! Every message goes through its bytes, and every start of a durable replica through what was synced.
 //! What a run does follows from its seed alone. A run panics with what is wrong, its trace and its seed.

@@ -32,6 +32,10 @@ pub struct Node {
     start: u64,
     /// The last incarnation.
     pub incarnation: u64,
+    /// The list of members that it was given last, which is durable.
+    pub list: MemberList,
+    /// The list that it was given first.
+    first_list: MemberList,
     /// How far its clock is ahead.
     pub skew_ms: u64,
     reserved: UnixMillis,
@@ -48,15 +52,33 @@ pub fn member(number: usize) -> MemberId {
     MemberId(number as u64 + 1)
 }
 
-fn start(number: usize, start: u64, reserved: UnixMillis, is_durable: bool) -> Start {
-    let members = MemberList { epoch: 0, members: (0..MEMBERS).map(member).collect() };
+/// The list of a founded cluster.
+pub fn first_list() -> MemberList {
+    MemberList { epoch: 0, members: (0..MEMBERS).map(member).collect() }
+}
+
+fn start(
+    number: usize,
+    start: u64,
+    members: MemberList,
+    reserved: UnixMillis,
+    is_durable: bool,
+) -> Start {
     let member = member(number);
     Start { member, number: start, members, reserved, is_durable, options: OPTIONS }
 }
 
+/// A driver that does not make the list durable. This mutant is no matter of the engine.
+fn forgets_lists() -> bool {
+    #[cfg(feature = "mutants")]
+    return plimsoll::mutant::is_active("epoch forgotten");
+    #[cfg(not(feature = "mutants"))]
+    false
+}
+
 impl Node {
-    pub fn new(number: usize, is_durable: bool, skew_ms: u64) -> Self {
-        let begun = start(number, 1, UnixMillis(0), is_durable);
+    pub fn new(number: usize, list: MemberList, is_durable: bool, skew_ms: u64) -> Self {
+        let begun = start(number, 1, list.clone(), UnixMillis(0), is_durable);
         let replica = Replica::begin(begun, None, Incarnation(0));
         let (_, snapshot) = replica.snapshot();
         Self {
@@ -65,6 +87,8 @@ impl Node {
             is_durable,
             start: 1,
             incarnation: 1,
+            first_list: list.clone(),
+            list,
             skew_ms,
             reserved: UnixMillis(0),
             snapshot,
@@ -84,6 +108,17 @@ impl Node {
             self.reserved = until;
             self.replica.reserve(until);
         }
+    }
+
+    /// Moves on to a later list.
+    pub fn take_list(&mut self, list: &MemberList, monotonic_ms: u64) {
+        self.list = list.clone();
+        self.replica.set_list(list.clone(), self.now(monotonic_ms));
+    }
+
+    /// Whether it lists itself, as far as it knows.
+    pub fn is_listed(&self) -> bool {
+        self.list.members.contains(&member(self.number))
     }
 
     /// Takes a record from a durable replica.
@@ -128,7 +163,11 @@ impl Node {
     pub fn restart(&mut self, manner: Manner) {
         self.start += 1;
         self.unsynced.clear();
-        let begun = start(self.number, self.start, self.reserved, self.is_durable);
+        if forgets_lists() && manner != Manner::Durable {
+            self.list = self.first_list.clone();
+        }
+        let list = self.list.clone();
+        let begun = start(self.number, self.start, list, self.reserved, self.is_durable);
         let last = Incarnation(self.incarnation);
         self.replica = match manner {
             Manner::Durable => {

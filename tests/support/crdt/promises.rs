@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use plimsoll::clock::UnixMillis;
-use plimsoll::crdt::{Dot, LwwMap, Stamp};
+use plimsoll::crdt::{Dot, LwwMap, MemberList, Stamp};
 use plimsoll::kv::QualifiedKey;
 
-use super::node::{BOUND_MS, Node};
+use super::node::{BOUND_MS, Node, member};
 
 /// A write that some client asked for, or that a mutant made.
 #[derive(Clone, Debug)]
@@ -27,13 +27,21 @@ pub struct Promises {
 }
 
 impl Promises {
-    pub fn check(&mut self, nodes: &[Node], monotonic_ms: u64) -> Result<(), String> {
+    /// `last` is the last list that was agreed on, whoever has heard of it.
+    pub fn check(
+        &mut self,
+        nodes: &[Node],
+        last: &MemberList,
+        monotonic_ms: u64,
+    ) -> Result<(), String> {
         for node in joined(nodes) {
             self.is_covered(node, nodes, monotonic_ms)?;
         }
-        self.bury(nodes, monotonic_ms);
+        self.bury(nodes, last, monotonic_ms);
         for node in joined(nodes) {
-            self.is_buried(node, monotonic_ms)?;
+            if last.members.contains(&member(node.number)) {
+                self.is_buried(node, monotonic_ms)?;
+            }
             let status = node.replica.status();
             if (status.faults, status.divergences) != (0, 0) {
                 return Err(format!("faults or divergences: {status:?}"));
@@ -70,12 +78,16 @@ impl Promises {
         }
     }
 
-    /// Once everyone covered a tombstone, or one dropped it, nothing older may be shown, until all have
-    /// lost it.
-    fn bury(&mut self, nodes: &[Node], ms: u64) {
-        if joined(nodes).count() == nodes.len() {
+    /// Once everyone who is listed covered a tombstone, or one dropped it, nothing older may be shown,
+    /// until all have lost it.
+    fn bury(&mut self, nodes: &[Node], last: &MemberList, ms: u64) {
+        let mut is_new = listed(nodes, last).map(|node| {
+            let status = node.replica.status();
+            status.has_joined && status.epoch == last.epoch
+        });
+        if is_new.all(|it| it) {
             for write in self.writes.iter().filter(|write| is_tombstone(write, nodes, ms)) {
-                if nodes.iter().all(|node| node.replica.coverage().covers(write.dot)) {
+                if listed(nodes, last).all(|node| node.replica.coverage().covers(write.dot)) {
                     let buried = self.buried.entry(write.key.clone()).or_insert(write.stamp);
                     *buried = (*buried).max(write.stamp);
                 }
@@ -84,7 +96,7 @@ impl Promises {
         let writes = &self.writes;
         self.buried.retain(|_, stamp| {
             let write = writes.iter().find(|write| write.stamp == *stamp).unwrap();
-            nodes.iter().any(|node| node.replica.coverage().covers(write.dot))
+            listed(nodes, last).any(|node| node.replica.coverage().covers(write.dot))
         });
     }
 
@@ -108,11 +120,11 @@ impl Promises {
         Ok(())
     }
 
-    /// What has to be shown in the end: the newest write of each key that any member covers.
-    pub fn survivors(&self, nodes: &[Node]) -> BTreeMap<QualifiedKey, Write> {
+    /// What has to be shown in the end: the newest write of each key that any listed member covers.
+    pub fn survivors(&self, nodes: &[Node], last: &MemberList) -> BTreeMap<QualifiedKey, Write> {
         let mut newest: BTreeMap<QualifiedKey, Write> = BTreeMap::new();
         for write in &self.writes {
-            let is_kept = nodes.iter().any(|node| node.replica.coverage().covers(write.dot));
+            let is_kept = listed(nodes, last).any(|node| node.replica.coverage().covers(write.dot));
             let known = newest.get(&write.key).map(|known| known.stamp);
             if is_kept && known < Some(write.stamp) {
                 newest.insert(write.key.clone(), write.clone());
@@ -148,6 +160,11 @@ fn are_equal(nodes: &[Node], ms: u64) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The members of a list.
+pub fn listed<'a>(nodes: &'a [Node], list: &MemberList) -> impl Iterator<Item = &'a Node> {
+    nodes.iter().filter(|node| list.members.contains(&member(node.number)))
 }
 
 pub fn joined(nodes: &[Node]) -> impl Iterator<Item = &Node> {

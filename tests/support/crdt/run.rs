@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use plimsoll::crdt::{Body, Dot, Envelope, Stamp, Written};
+use plimsoll::crdt::{Body, Dot, Envelope, MemberId, MemberList, Refusal, Stamp, Written};
 use plimsoll::entry::{Key, Ttl};
 use plimsoll::keyspace::Keyspace;
 use plimsoll::kv::QualifiedKey;
 use plimsoll::value::{Encoded, Value};
 
 use super::Draw;
-use super::node::{BOUND_MS, MEMBERS, Manner, Node, member};
-use super::promises::{LONG_MS, Promises, Write};
+use super::node::{BOUND_MS, MEMBERS, Manner, Node, first_list, member};
+use super::promises::{LONG_MS, Promises, Write, listed};
 
 pub struct World {
+    /// All that ever were members, in the order of their ids.
     pub nodes: Vec<Node>,
+    /// The last list of members, which not everyone has heard of.
+    pub list: MemberList,
     pub promises: Promises,
     /// What is under way.
     pub pool: Vec<Bytes>,
@@ -39,10 +42,13 @@ struct Profile {
     collections: usize,
     time: usize,
     keys: usize,
+    lists: usize,
+    moves: usize,
     manners: Vec<Manner>,
-    /// How many writes and restarts are left.
+    /// How many writes, restarts and new lists are left.
     writes_left: usize,
     restarts_left: usize,
+    lists_left: usize,
 }
 
 impl Profile {
@@ -65,9 +71,12 @@ impl Profile {
             collections: 10,
             time: 0,
             keys: 1,
+            lists: 5,
+            moves: 10,
             manners,
             writes_left: weight(&[2, 2, 3]),
             restarts_left: weight(&[0, 1, 2, 2]),
+            lists_left: weight(&[0, 0, 0, 1, 2]),
         }
     }
 
@@ -90,9 +99,12 @@ impl Profile {
             collections: weight(&[4, 10]),
             time: weight(&[0, 2, 4]),
             keys: weight(&[1, 1, 2]),
+            lists: weight(&[0, 0, 1]),
+            moves: weight(&[2, 5]),
             manners,
             writes_left: usize::MAX,
             restarts_left: usize::MAX,
+            lists_left: 3,
         }
     }
 }
@@ -103,11 +115,17 @@ impl World {
         let nodes = (0..MEMBERS)
             .map(|number| {
                 let is_durable = kinds == 0 || kinds == 1 && number == 0;
-                Node::new(number, is_durable, draw.below(BOUND_MS as usize / 2) as u64)
+                Node::new(
+                    number,
+                    first_list(),
+                    is_durable,
+                    draw.below(BOUND_MS as usize / 2) as u64,
+                )
             })
             .collect();
         Self {
             nodes,
+            list: first_list(),
             promises: Promises::default(),
             pool: Vec::new(),
             ms: 0,
@@ -150,12 +168,13 @@ impl World {
     }
 
     pub fn check(&mut self) -> Result<(), String> {
-        self.promises.check(&self.nodes, self.ms)
+        self.promises.check(&self.nodes, &self.list, self.ms)
     }
 
     fn step(&mut self, draw: &mut Draw, profile: &mut Profile) -> Result<(), String> {
-        let one = draw.below(MEMBERS);
-        let other = (one + 1 + draw.below(MEMBERS - 1)) % MEMBERS;
+        let count = self.nodes.len();
+        let one = draw.below(count);
+        let other = (one + 1 + draw.below(count - 1)) % count;
         let weights = [
             profile.writes,
             profile.pushes,
@@ -165,6 +184,8 @@ impl World {
             profile.restarts,
             profile.collections,
             profile.time,
+            profile.lists,
+            if self.list.epoch > 0 { profile.moves } else { 0 },
             6,
         ];
         let mut drawn = draw.below(weights.iter().sum());
@@ -208,11 +229,65 @@ impl World {
                 self.pass(draw.below(2 * BOUND_MS as usize) as u64);
                 Ok(())
             }
+            8 if profile.lists_left == 0 => Ok(()),
+            8 => {
+                profile.lists_left -= 1;
+                self.change_list(draw, one);
+                Ok(())
+            }
+            9 => self.take_list(one),
             _ => {
                 self.keep_house(draw, one);
                 Ok(())
             }
         }
+    }
+
+    fn change_list(&mut self, draw: &mut Draw, one: usize) {
+        let is_listed = self.list.members.contains(&member(one));
+        if is_listed && self.list.members.len() > 1 && draw.percent(60) {
+            self.remove(one);
+        } else if self.nodes.len() < NODES_MAX {
+            let is_durable = self.nodes[0].is_durable;
+            self.add(is_durable, draw.below(BOUND_MS as usize / 2) as u64);
+        }
+    }
+
+    /// A list without a member is agreed on, of which nobody has heard.
+    pub fn remove(&mut self, one: usize) {
+        self.list.epoch += 1;
+        self.list.members.remove(&member(one));
+        self.trace.push(format!("epoch {} is agreed on, without n{one}", self.list.epoch));
+        self.mark("a member is removed");
+    }
+
+    /// A list with a new member is agreed on, which starts.
+    pub fn add(&mut self, is_durable: bool, skew_ms: u64) {
+        let number = self.nodes.len();
+        self.list.epoch += 1;
+        self.list.members.insert(member(number));
+        self.nodes.push(Node::new(number, self.list.clone(), is_durable, skew_ms));
+        self.trace.push(format!("epoch {} is agreed on, with n{number}", self.list.epoch));
+        self.mark("a member is added");
+    }
+
+    /// A member hears of the last list.
+    pub fn take_list(&mut self, one: usize) -> Result<(), String> {
+        if self.nodes[one].list == self.list {
+            return Ok(());
+        }
+        self.trace.push(format!("n{one} moves on to epoch {}", self.list.epoch));
+        self.nodes[one].take_list(&self.list, self.ms);
+        if self.nodes[one].is_listed() {
+            return Ok(());
+        }
+        self.mark("a member hears that it is removed");
+        let now = self.nodes[one].now(self.ms);
+        let replica = &mut self.nodes[one].replica;
+        let is_silent = replica.get(&key(0), now.wall) == Err(Refusal::Removed)
+            && replica.digest(member(0), now).is_none()
+            && replica.poll_push().is_none();
+        if is_silent { Ok(()) } else { Err(format!("n{one} is removed and goes on")) }
     }
 
     /// Anything with single messages.
@@ -322,7 +397,7 @@ impl World {
         let now = self.nodes[one].now(self.ms);
         let Some(pushes) = self.nodes[one].replica.poll_push() else { return };
         self.trace.push(format!("n{one} pushes {} writes", pushes.len()));
-        for other in (0..MEMBERS).filter(|other| *other != one) {
+        for other in (0..self.nodes.len()).filter(|other| *other != one) {
             let envelope = self.nodes[one].replica.push(member(other), pushes.clone(), now);
             self.send(envelope);
         }
@@ -348,13 +423,16 @@ impl World {
             if self.nodes[one].incarnation > 1 {
                 self.mark("a new incarnation collects");
             }
+            if one >= MEMBERS {
+                self.mark("an added member collects");
+            }
         }
     }
 
     pub fn pass(&mut self, by_ms: u64) {
         self.ms += by_ms;
         self.trace.push(format!("{by_ms} ms pass"));
-        for one in 0..MEMBERS {
+        for one in 0..self.nodes.len() {
             let now = self.nodes[one].now(self.ms);
             self.nodes[one].reserve(self.ms);
             let before = self.nodes[one].replica.map().clone();
@@ -384,7 +462,15 @@ impl World {
             Manner::Empty => true,
             Manner::Older => node.older.is_some(),
         };
-        if is_possible { self.restart_as(one, manner) } else { Ok(()) }
+        if !is_possible {
+            return Ok(());
+        }
+        if node.list != self.list && draw.percent(30) {
+            self.nodes[one].list = self.list.clone();
+            self.trace.push(format!("n{one} hears of epoch {} and ends", self.list.epoch));
+            self.mark("a restart with a later list");
+        }
+        self.restart_as(one, manner)
     }
 
     pub fn restart_as(&mut self, one: usize, manner: Manner) -> Result<(), String> {
@@ -450,6 +536,14 @@ impl World {
         {
             self.mark("a message of an ended incarnation arrives");
         }
+        if envelope.epoch != self.nodes[to].list.epoch {
+            let is_removed = !self.list.members.contains(&envelope.from.member);
+            self.mark(if is_removed && self.nodes[to].list == self.list {
+                "a message of a removed member arrives"
+            } else {
+                "a message of another epoch arrives"
+            });
+        }
         let now = self.nodes[to].now(self.ms);
         let was_joined = self.nodes[to].replica.status().has_joined;
         let reply = self.nodes[to].replica.handle(envelope, now).reply;
@@ -464,7 +558,7 @@ impl World {
         self.trace.push(format!("n{to} exchanges with n{from}"));
         let now = self.nodes[to].now(self.ms);
         let mut next = Some(self.nodes[to].replica.ask(member(from), now));
-        let mut steps = 0;
+        let (mut steps, mut has_synced) = (0, false);
         while self.nodes[to].replica.asks().is_some() {
             steps += 1;
             if steps > STEPS_MAX {
@@ -476,28 +570,48 @@ impl World {
             match self.hand_over(ask.encode())? {
                 Some(answer) => next = self.hand_over(answer.encode())?,
                 // A durable server answers once it has synced whom it answers.
-                None => {
+                None if !has_synced => {
+                    has_synced = true;
                     self.nodes[from].cut();
                     self.nodes[from].sync();
                 }
+                None if !self.is_of_one_epoch(from, to) => break,
+                None => {}
             }
         }
         Ok(())
     }
 
-    /// Everyone exchanges with everyone, and collects, until nothing changes.
+    fn is_of_one_epoch(&self, one: usize, other: usize) -> bool {
+        let (one, other) = (&self.nodes[one], &self.nodes[other]);
+        one.list == other.list && one.is_listed() && other.is_listed()
+    }
+
+    /// The members of the last list.
+    fn listed(&self) -> impl Iterator<Item = &Node> {
+        listed(&self.nodes, &self.list)
+    }
+
+    /// Everyone hears of the last list, exchanges with everyone, and collects, until nothing changes.
     pub fn settle(&mut self) -> Result<(), String> {
+        let members: Vec<_> = self.listed().map(|node| node.number).collect();
+        for one in &members {
+            self.take_list(*one)?;
+            self.check()?;
+        }
         for _ in 0..ROUNDS_MAX {
             let before: Vec<_> = self.nodes.iter().map(fingerprint).collect();
-            for (from, to) in PAIRS {
-                self.exchange(from, to)?;
-                for node in &mut self.nodes {
-                    node.cut();
-                    node.sync();
+            for distance in 1..members.len() {
+                for (place, from) in members.iter().enumerate() {
+                    self.exchange(*from, members[(place + distance) % members.len()])?;
+                    for node in &mut self.nodes {
+                        node.cut();
+                        node.sync();
+                    }
                 }
             }
-            for one in 0..MEMBERS {
-                self.collect(one);
+            for one in &members {
+                self.collect(*one);
                 self.check()?;
             }
             if before == self.nodes.iter().map(fingerprint).collect::<Vec<_>>() {
@@ -516,13 +630,13 @@ impl World {
         }
         // Each start has raised the durable bound of a clock, and time has to catch up.
         self.pass(2 * BOUND_MS);
-        let survivors = self.promises.survivors(&self.nodes);
+        let survivors = self.promises.survivors(&self.nodes, &self.list);
         self.settle()?;
         self.compare(&survivors)?;
         self.pass(LONG_MS);
         self.settle()?;
         self.compare(&survivors)?;
-        for node in &self.nodes {
+        for node in self.listed() {
             let status = node.replica.status();
             if status.tombstones > 0 || !status.blocking.is_empty() {
                 return Err(format!("not collected: n{} {status:?}", node.number));
@@ -532,14 +646,14 @@ impl World {
     }
 
     fn compare(&self, survivors: &BTreeMap<QualifiedKey, Write>) -> Result<(), String> {
-        let first = &self.nodes[0].replica;
-        for node in &self.nodes {
+        let first = &self.listed().next().unwrap().replica;
+        for node in self.listed() {
             let status = node.replica.status();
             if !status.has_joined || !status.is_whole {
                 return Err(format!("not joined: n{} {status:?}", node.number));
             }
             if node.replica.coverage() != first.coverage() {
-                return Err(format!("n{} covers other writes than n0", node.number));
+                return Err(format!("n{} covers other writes than the first", node.number));
             }
             for (key, write) in survivors {
                 let wall = node.now(self.ms).wall;
@@ -556,7 +670,7 @@ impl World {
     }
 }
 
-fn fingerprint(node: &Node) -> (Bytes, plimsoll::crdt::Coverage, bool, bool) {
+fn fingerprint(node: &Node) -> (Bytes, plimsoll::crdt::Coverage, bool, bool, Vec<MemberId>) {
     let status = node.replica.status();
     let replica = &node.replica;
     (
@@ -564,6 +678,7 @@ fn fingerprint(node: &Node) -> (Bytes, plimsoll::crdt::Coverage, bool, bool) {
         replica.coverage().clone(),
         status.has_joined,
         status.blocking.is_empty(),
+        replica.unmet().collect(),
     )
 }
 
@@ -586,4 +701,5 @@ const STEPS_MAX: usize = 200;
 /// Rounds after which what still changes never comes to rest.
 const ROUNDS_MAX: usize = 12;
 
-const PAIRS: [(usize, usize); 6] = [(0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2)];
+/// Members, removed ones included.
+const NODES_MAX: usize = 5;

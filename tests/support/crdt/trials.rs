@@ -126,6 +126,70 @@ pub const TRACES: &[(&str, &str, &str)] = &[
          | n0 restarts older | n1 exchanges with n2 | n2 exchanges with n1 | n1 collects \
          | n2 collects",
     ),
+    (
+        "join once met",
+        "resurrected: ",
+        "n0 puts | n0 is kept | n0 deletes | n1 exchanges with n0 | n2 exchanges with n0 \
+         | n2 restarts empty | n0 restarts older | n0 exchanges with n2 | n2 exchanges with n1 \
+         | n1 restarts empty | n0 exchanges with n1",
+    ),
+    (
+        "unmet not asked",
+        "resurrected: ",
+        "n2 is removed | n0 moves | n1 moves | n0 puts | n1 deletes | n3 is added | n1 moves \
+         | n1 exchanges with n3 | n3 exchanges with n1 | n3 collects",
+    ),
+    (
+        "epoch forgotten",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n1 pushes | n2 gets push of n1 | n0 is removed | n1 moves | n2 moves \
+         | n1 restarts empty | n1 exchanges with n0",
+    ),
+    (
+        "other epoch pushes",
+        "not covered: ",
+        "n2 is removed | n0 moves | n1 moves | n1 is ahead | n1 deletes | n0 exchanges with n1 \
+         | n1 exchanges with n0 | n0 restarts empty | n1 collects | n1 is removed | n0 moves \
+         | n3 is added | n0 moves | n0 puts | n0 pushes | n1 gets push of n0",
+    ),
+    (
+        "other epoch syncs",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n0 is removed | n2 moves | n2 exchanges with n1 | n2 collects \
+         | n1 restarts empty | n1 exchanges with n0",
+    ),
+    (
+        "other epoch digests",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n1 pushes | n2 gets push of n1 | n0 is removed | n1 moves \
+         | n2 tells n1 | n1 gets digest of n2 | n1 collects | n2 restarts empty \
+         | n2 exchanges with n0",
+    ),
+    (
+        "unlisted heard",
+        "not covered: ",
+        "n0 puts | n0 pushes | n1 deletes | n0 is removed | n2 moves | n1 moves \
+         | n2 exchanges with n1 | n2 collects | n2 gets push of n0",
+    ),
+    (
+        "unlisted served",
+        "not covered: ",
+        "n0 puts | n1 deletes | n0 is removed | n2 moves | n1 moves | n2 exchanges with n1 \
+         | n2 collects | n0 exchanges with n2",
+    ),
+    (
+        "digests over change",
+        "resurrected: ",
+        "n0 puts | n1 deletes | n2 exchanges with n1 | n1 restarts empty | n1 exchanges with n0 \
+         | n0 is removed | n2 moves | n2 collects",
+    ),
+    (
+        "join at change",
+        "resurrected: ",
+        "n1 puts | n1 is kept | n1 deletes | n0 exchanges with n1 | n2 exchanges with n1 \
+         | n0 restarts empty | n1 restarts older | n1 exchanges with n0 | n0 exchanges with n2 \
+         | n2 is removed | n1 moves",
+    ),
 ];
 
 /// Others, by what they are about.
@@ -134,6 +198,7 @@ pub const TRIALS: &[(&str, Trial)] = &[
     ("an entry whose time comes during an exchange", an_entry_whose_time_comes),
     ("an entry whose time comes without a tick", an_entry_whose_time_comes_without_a_tick),
     ("a wrong reading of the wall clock", a_wrong_reading_of_the_wall_clock),
+    ("a deadline that has passed by one clock", a_deadline_that_has_passed_by_one_clock),
     ("equal stamps", equal_stamps),
     ("a corrupted snapshot", a_corrupted_snapshot),
 ];
@@ -171,6 +236,9 @@ fn go(world: &mut World, trace: &str) -> Result<(), Wrong> {
             ["restarts", "empty"] => world.restart_as(one, Manner::Empty)?,
             ["restarts", "older"] => world.restart_as(one, Manner::Older)?,
             ["collects"] => world.collect(one),
+            ["is", "removed"] => world.remove(one),
+            ["is", "added"] => world.add(false, 0),
+            ["moves"] => world.take_list(one)?,
             _ => panic!("no event: {event}"),
         }
         world.check()?;
@@ -364,6 +432,26 @@ fn a_wrong_reading_of_the_wall_clock() -> Result<(), String> {
         ensure(shown.is_some(), "the value was lost everywhere")?;
     }
     Ok(())
+}
+
+/// Nobody drops an entry that another one still shows.
+fn a_deadline_that_has_passed_by_one_clock() -> Result<(), String> {
+    let mut world = settled()?;
+    world.nodes[0].skew_ms = BOUND_MS / 4;
+    world.nodes[1].reserve(world.ms);
+    let now = world.nodes[1].now(world.ms);
+    let ttl = Ttl::from_ms(BOUND_MS / 8).unwrap();
+    let put = world.nodes[1].replica.put(&key(0), value(1), ttl, now);
+    world.note(1, &key(0), put.map_err(|refusal| format!("{refusal:?}"))?, false)?;
+    for (from, to) in [(1, 2), (1, 0), (2, 0)] {
+        world.exchange(from, to)?;
+    }
+    world.pass(10);
+    let wall = world.nodes[0].now(world.ms).wall;
+    let shown = world.nodes[0].replica.get(&key(0), wall).unwrap();
+    ensure(shown.is_none(), "it is shown after its deadline")?;
+    world.collect(0);
+    world.check()
 }
 
 /// They cannot be; if they are all the same, everyone counts it and keeps the same.
