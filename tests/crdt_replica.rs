@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -334,8 +335,8 @@ fn a_durable_replica_says_and_shows_nothing_that_is_not_durable() {
     exchange(&mut other, &mut one, NOW);
     exchange(&mut one, &mut other, NOW);
     let (number, _) = one.poll_record().unwrap();
-    assert_eq!(one.get(&key("a"), NOW.wall), Ok(None));
     one.handle_durable(number);
+    assert_eq!(one.get(&key("a"), NOW.wall), Ok(None));
 
     let written = one.put(&key("a"), value(1), None, NOW).unwrap();
     assert_eq!(shown(&one, "a", NOW), None);
@@ -356,6 +357,24 @@ fn a_durable_replica_says_and_shows_nothing_that_is_not_durable() {
 }
 
 /// As a driver would: records are entries of the log, a snapshot replaces those before it.
+#[test]
+fn a_durable_replica_shows_nothing_before_its_join_is_durable() {
+    let (mut one, mut other) = pair();
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    exchange(&mut other, &mut one, NOW);
+    let older = kept_of(&other);
+    one.delete(&key("a"), NOW).unwrap();
+    let start = Start { is_durable: true, ..start(2, 2, 2) };
+    let mut set_back = Replica::begin(start, Some(older), Incarnation(1));
+    exchange(&mut set_back, &mut one, NOW);
+    // What it was set back to has a value that was deleted since.
+    assert_eq!(set_back.get(&key("a"), NOW.wall), Err(Refusal::NotJoined));
+    assert!(set_back.range(Bound::Unbounded, NOW.wall).is_err());
+    let (number, _) = set_back.poll_record().unwrap();
+    set_back.handle_durable(number);
+    assert_eq!(shown(&set_back, "a", NOW), None);
+}
+
 #[test]
 fn records_and_snapshots_survive_a_crash_on_storage() {
     let options = StorageOptions::default();
