@@ -272,6 +272,26 @@ fn a_member_that_was_set_back_walks_to_what_was_dropped() {
     assert!(bytes < 3_000, "{bytes} bytes for five keys of 300");
 }
 
+/// What was deleted and collected is written again, while the exchange that should tell of it is on.
+#[test]
+fn what_is_written_during_a_walk_does_not_hide_what_was_dropped() {
+    let (mut one, mut other) = set_back();
+    let mut next = Some(other.ask(MemberId(1), NOW));
+    let mut is_written = false;
+    while let Some(ask) = next {
+        let Body::Ask(step) = &ask.body else { panic!("{ask:?}") };
+        if matches!(step.question, Question::Nodes(_)) && !is_written {
+            one.put(&key(60), value("anew"), None, NOW).unwrap();
+            is_written = true;
+        }
+        let answer = one.handle(ask, NOW).reply.unwrap();
+        next = other.handle(answer, NOW).reply;
+    }
+    assert!(is_written, "it walks");
+    assert_eq!(shown(&other, 60, NOW), Some("anew".into()), "the value before was deleted");
+    assert_eq!(other.map().dump(), one.map().dump());
+}
+
 /// One member, and another one that is set back to a moment before 5 keys of 300 were deleted, and
 /// another one was written again.
 fn set_back() -> (Replica, Replica) {
