@@ -114,6 +114,60 @@ marks! {
     ChangeRefused,
     /// a survivor goes on as a new cluster
     Recovered,
+    /// a replica joins through a member that has joined
+    JoinedThroughOne,
+    /// a replica joins once it has exchanged with everyone
+    JoinedWithEveryone,
+    /// a tombstone is collected
+    Collected,
+    /// a tombstone is collected by a replica that has started again
+    CollectedAfterRestart,
+    /// an entry is dropped in an exchange: its tombstone was collected elsewhere
+    DroppedInExchange,
+    /// a write from too far in the future is refused
+    FutureRefused,
+    /// a write is refused by the clock
+    RefusedByClock,
+    /// a write is refused because there are too many tombstones
+    RefusedByTombstones,
+    /// a call is refused because the replica has not joined
+    RefusedNotJoined,
+    /// a call is refused because the member was removed
+    RefusedRemoved,
+    /// an exchange begins anew
+    ExchangeBegunAnew,
+    /// an exchange walks the hash tries
+    WalkTaken,
+    /// a value that is too large to be pushed comes by an exchange
+    LargeBrought,
+    /// a durable replica goes on after a restart
+    ReplicaResumed,
+    /// a replica begins with an older snapshot
+    BegunOlder,
+    /// a replica begins with what a failed disk held
+    BegunDoubtful,
+    /// a durable replica is let go, and the volatile one goes on
+    ReplicaLetGo,
+    /// a write to a replica ends unknown with its node
+    WriteLost,
+    /// a replica moves on to a later list of members
+    ListTaken,
+    /// a message comes from a member with another list
+    OtherList,
+    /// a tombstone is collected after the list of members has changed
+    CollectedInNewList,
+    /// a node is taken for down, and seen again
+    SeenAgain,
+    /// a read shows nothing because the value has expired
+    ExpiredRead,
+}
+
+impl Mark {
+    /// Whether it is one of the situations of CRDT replicas.
+    #[must_use]
+    pub const fn is_of_crdt(self) -> bool {
+        self as usize >= Self::JoinedThroughOne as usize
+    }
 }
 
 /// Counters of one or several runs.
