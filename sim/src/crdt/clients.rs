@@ -315,7 +315,11 @@ impl CrdtWorld {
         let is_explained = match why {
             ClockRefusal::Ahead { .. } => {
                 let counted_us = 2 * CLOCK_REPORT_MS_MAX * 1_000;
-                self.has_wrong_clock || self.late_us > 0 && self.now_us < self.late_us + counted_us
+                let is_late = self.late_us > 0 && self.now_us < self.late_us + counted_us;
+                // A start begins at the durable bound of the one before, which is ahead.
+                let has_just_started =
+                    self.now_us < self.started_us + self.plan.clock_bound_ms * 1_000;
+                self.has_wrong_clock || is_late || has_just_started
             }
             ClockRefusal::Unreserved => is_waiting || node.wanted_reservation(now).is_some(),
         };

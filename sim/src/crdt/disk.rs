@@ -171,6 +171,7 @@ impl CrdtWorld {
         node.start(Space::Durable, durable, now);
         node.set_list(&list, now);
         self.hosts[usize::from(index)].node = Some(node);
+        self.started_us = self.now_us;
         self.note(Some(index), What::Start { start: number, last }, seed ^ last);
         let wait_us = self.choices.natural(subject).between(10_000, 3_000_000);
         self.queue.push(self.now_us + wait_us, Event::Hear { host: index });
@@ -360,7 +361,7 @@ impl CrdtWorld {
         }
         self.coverage.mark(Mark::StorageStopped);
         self.mark_doubtful(index);
-        if image & 1 == 1 {
+        if image & 1 == 1 || self.is_healed {
             self.crash(index, image, Some(down_us));
             return Ok(());
         }

@@ -62,6 +62,8 @@ pub struct CrdtWorld {
     has_wrong_clock: bool,
     /// When the last message came that was late: it told a time that was past.
     late_us: u64,
+    /// When a node started last.
+    started_us: u64,
     coverage: Coverage,
     trace: Trace,
     hash: u64,
@@ -159,6 +161,7 @@ impl CrdtWorld {
             reserved: UnixMillis(0),
             has_wrong_clock: false,
             late_us: 0,
+            started_us: 0,
             coverage: Coverage::default(),
             trace: Trace::new(printed),
             hash: 0,

@@ -57,7 +57,7 @@ pub(crate) const NO_ALARM: Promise = Promise {
 pub(crate) const CLOCKS_REFUSE: Promise = Promise {
     name: "clocks refuse",
     sentence: "a clock refuses a write only if a clock is or was off, a message came late that told the \
-               time, or its bound is not durable yet",
+               time, a node has just started, or its bound is not durable yet",
 };
 /// Liveness after healing.
 pub(crate) const SERVES_AFTER_HEALING: Promise = Promise {
