@@ -241,24 +241,38 @@ impl Coverage {
         }
     }
 
-    /// What was never reached.
+    /// What of all that there is was never reached.
     #[must_use]
     pub fn zeros(&self) -> Vec<String> {
+        self.zeros_among(|_| true, |_| true, true)
+    }
+
+    /// What was never reached, of the faults and situations that are meant to be, and of the operations on
+    /// Raft nodes if they are.
+    #[must_use]
+    pub fn zeros_among(
+        &self,
+        is_drawn: impl Fn(FaultKind) -> bool,
+        is_meant: impl Fn(Mark) -> bool,
+        has_operations: bool,
+    ) -> Vec<String> {
         let faults = FaultKind::ALL.iter().filter(|kind| self.of_fault(**kind) == 0);
+        let faults = faults.filter(|kind| is_drawn(**kind));
         let marks = Mark::ALL.iter().filter(|mark| self.of_mark(**mark) == 0);
-        let cells = Cell::all().filter(|cell| cell.excluded().is_none());
+        let marks = marks.filter(|mark| is_meant(**mark));
+        let cells = Cell::all().filter(|cell| has_operations && cell.excluded().is_none());
         let cells = cells.filter(|cell| self.cells[cell.number()] == 0);
         let named = faults.map(|kind| format!("fault {}", kind.as_str()));
         let named = named.chain(marks.map(|mark| format!("mark: {}", mark.as_str().trim())));
         named.chain(cells.map(|cell| format!("operation {cell}"))).collect()
     }
 
-    /// Pairs of a fault and a situation that never occurred in one run.
+    /// Pairs of a fault and a situation that never occurred in one run, of those that can.
     #[must_use]
-    pub fn pairs_missing(&self) -> Vec<String> {
+    pub fn pairs_missing(&self, can_meet: impl Fn(FaultKind, Mark) -> bool) -> Vec<String> {
         let mut missing = Vec::new();
         for kind in FaultKind::ALL {
-            for mark in Mark::ALL {
+            for mark in Mark::ALL.iter().filter(|mark| can_meet(*kind, **mark)) {
                 if self.pairs[*kind as usize * Mark::ALL.len() + *mark as usize] == 0 {
                     missing.push(format!("{} with: {}", kind.as_str(), mark.as_str().trim()));
                 }

@@ -217,6 +217,12 @@ impl Scenario {
         Self { name, about, rates, adjust: |_, _| {} }
     }
 
+    /// Whether its nodes are CRDT nodes.
+    #[must_use]
+    pub fn is_of_crdt(&self) -> bool {
+        self.plan(0, None).crdt > 0
+    }
+
     /// The plan of a seed.
     #[must_use]
     pub fn plan(&self, seed: u64, nodes: Option<u64>) -> Plan {
