@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -292,6 +293,26 @@ fn a_member_that_was_set_back_walks_to_what_was_dropped() {
     assert!(bytes < 3_000, "{bytes} bytes for five keys of 300");
 }
 
+/// What was deleted and collected is written again, while the exchange that should tell of it is on.
+#[test]
+fn what_is_written_during_a_walk_does_not_hide_what_was_dropped() {
+    let (mut one, mut other) = set_back();
+    let mut next = Some(other.ask(MemberId(1), NOW));
+    let mut is_written = false;
+    while let Some(ask) = next {
+        let Body::Ask(step) = &ask.body else { panic!("{ask:?}") };
+        if matches!(step.question, Question::Nodes(_)) && !is_written {
+            one.put(&key(60), value("anew"), None, NOW).unwrap();
+            is_written = true;
+        }
+        let answer = one.handle(ask, NOW).reply.unwrap();
+        next = other.handle(answer, NOW).reply;
+    }
+    assert!(is_written, "it walks");
+    assert_eq!(shown(&other, 60, NOW), Some("anew".into()), "the value before was deleted");
+    assert_eq!(other.map().dump(), one.map().dump());
+}
+
 /// One member, and another one that is set back to a moment before 5 keys of 300 were deleted, and
 /// another one was written again.
 fn set_back() -> (Replica, Replica) {
@@ -355,8 +376,8 @@ fn a_durable_replica_says_and_shows_nothing_that_is_not_durable() {
     exchange(&mut other, &mut one, NOW);
     exchange(&mut one, &mut other, NOW);
     let (number, _) = one.poll_record().unwrap();
-    assert_eq!(one.get(&key("a"), NOW.wall), Ok(None));
     one.handle_durable(number);
+    assert_eq!(one.get(&key("a"), NOW.wall), Ok(None));
 
     let written = one.put(&key("a"), value(1), None, NOW).unwrap();
     assert_eq!(shown(&one, "a", NOW), None);
@@ -377,6 +398,24 @@ fn a_durable_replica_says_and_shows_nothing_that_is_not_durable() {
 }
 
 /// As a driver would: records are entries of the log, a snapshot replaces those before it.
+#[test]
+fn a_durable_replica_shows_nothing_before_its_join_is_durable() {
+    let (mut one, mut other) = pair();
+    one.put(&key("a"), value(1), None, NOW).unwrap();
+    exchange(&mut other, &mut one, NOW);
+    let older = kept_of(&other);
+    one.delete(&key("a"), NOW).unwrap();
+    let start = Start { is_durable: true, ..start(2, 2, 2) };
+    let mut set_back = Replica::begin(start, Some(older), Incarnation(1));
+    exchange(&mut set_back, &mut one, NOW);
+    // What it was set back to has a value that was deleted since.
+    assert_eq!(set_back.get(&key("a"), NOW.wall), Err(Refusal::NotJoined));
+    assert!(set_back.range(Bound::Unbounded, NOW.wall).is_err());
+    let (number, _) = set_back.poll_record().unwrap();
+    set_back.handle_durable(number);
+    assert_eq!(shown(&set_back, "a", NOW), None);
+}
+
 #[test]
 fn records_and_snapshots_survive_a_crash_on_storage() {
     let options = StorageOptions::default();

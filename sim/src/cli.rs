@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use crate::choices::Schedule;
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, Mark};
 use crate::invariants::PROMISES;
 use crate::runner::{self, Job, Manner, Report};
 use crate::scenario::Scenario;
@@ -209,9 +209,29 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(number * seconds))
 }
 
-/// What is missing in a coverage that should be whole.
-fn missing(coverage: &Coverage) -> Vec<String> {
-    coverage.zeros()
+/// What is missing in a coverage that should be whole: of one scenario of CRDT nodes, what concerns them.
+fn missing(args: &Args, coverage: &Coverage) -> Vec<String> {
+    let scenario = args.scenario.as_deref().and_then(Scenario::named);
+    match scenario.filter(Scenario::is_of_crdt) {
+        None => coverage.zeros(),
+        Some(scenario) => {
+            let is_drawn = |kind| scenario.rates.of(kind) > 0;
+            coverage.zeros_among(is_drawn, Mark::is_of_crdt, false)
+        }
+    }
+}
+
+/// The pairs of a fault and a situation that never met although one scenario or another has both.
+fn pairs_missing(args: &Args, coverage: &Coverage) -> Vec<String> {
+    let scenarios = match args.scenario.as_deref().and_then(Scenario::named) {
+        Some(scenario) => vec![scenario],
+        None => Scenario::all(),
+    };
+    coverage.pairs_missing(|kind, mark| {
+        let has_both =
+            |it: &Scenario| it.is_of_crdt() == mark.is_of_crdt() && it.rates.of(kind) > 0;
+        scenarios.iter().any(has_both)
+    })
 }
 
 /// How a job is named.

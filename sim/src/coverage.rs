@@ -114,6 +114,60 @@ marks! {
     ChangeRefused,
     /// a survivor goes on as a new cluster
     Recovered,
+    /// a replica joins through a member that has joined
+    JoinedThroughOne,
+    /// a replica joins once it has exchanged with everyone
+    JoinedWithEveryone,
+    /// a tombstone is collected
+    Collected,
+    /// a tombstone is collected by a replica that has started again
+    CollectedAfterRestart,
+    /// an entry is dropped in an exchange: its tombstone was collected elsewhere
+    DroppedInExchange,
+    /// a write from too far in the future is refused
+    FutureRefused,
+    /// a write is refused by the clock
+    RefusedByClock,
+    /// a write is refused because there are too many tombstones
+    RefusedByTombstones,
+    /// a call is refused because the replica has not joined
+    RefusedNotJoined,
+    /// a call is refused because the member was removed
+    RefusedRemoved,
+    /// an exchange begins anew
+    ExchangeBegunAnew,
+    /// an exchange walks the hash tries
+    WalkTaken,
+    /// a value that is too large to be pushed comes by an exchange
+    LargeBrought,
+    /// a durable replica goes on after a restart
+    ReplicaResumed,
+    /// a replica begins with an older snapshot
+    BegunOlder,
+    /// a replica begins with what a failed disk held
+    BegunDoubtful,
+    /// a durable replica is let go, and the volatile one goes on
+    ReplicaLetGo,
+    /// a write to a replica ends unknown with its node
+    WriteLost,
+    /// a replica moves on to a later list of members
+    ListTaken,
+    /// a message comes from a member with another list
+    OtherList,
+    /// a tombstone is collected after the list of members has changed
+    CollectedInNewList,
+    /// a node is taken for down, and seen again
+    SeenAgain,
+    /// a read shows nothing because the value has expired
+    ExpiredRead,
+}
+
+impl Mark {
+    /// Whether it is one of the situations of CRDT replicas.
+    #[must_use]
+    pub const fn is_of_crdt(self) -> bool {
+        self as usize >= Self::JoinedThroughOne as usize
+    }
 }
 
 /// Counters of one or several runs.
@@ -187,24 +241,38 @@ impl Coverage {
         }
     }
 
-    /// What was never reached.
+    /// What of all that there is was never reached.
     #[must_use]
     pub fn zeros(&self) -> Vec<String> {
+        self.zeros_among(|_| true, |_| true, true)
+    }
+
+    /// What was never reached, of the faults and situations that are meant to be, and of the operations on
+    /// Raft nodes if they are.
+    #[must_use]
+    pub fn zeros_among(
+        &self,
+        is_drawn: impl Fn(FaultKind) -> bool,
+        is_meant: impl Fn(Mark) -> bool,
+        has_operations: bool,
+    ) -> Vec<String> {
         let faults = FaultKind::ALL.iter().filter(|kind| self.of_fault(**kind) == 0);
+        let faults = faults.filter(|kind| is_drawn(**kind));
         let marks = Mark::ALL.iter().filter(|mark| self.of_mark(**mark) == 0);
-        let cells = Cell::all().filter(|cell| cell.excluded().is_none());
+        let marks = marks.filter(|mark| is_meant(**mark));
+        let cells = Cell::all().filter(|cell| has_operations && cell.excluded().is_none());
         let cells = cells.filter(|cell| self.cells[cell.number()] == 0);
         let named = faults.map(|kind| format!("fault {}", kind.as_str()));
         let named = named.chain(marks.map(|mark| format!("mark: {}", mark.as_str().trim())));
         named.chain(cells.map(|cell| format!("operation {cell}"))).collect()
     }
 
-    /// Pairs of a fault and a situation that never occurred in one run.
+    /// Pairs of a fault and a situation that never occurred in one run, of those that can.
     #[must_use]
-    pub fn pairs_missing(&self) -> Vec<String> {
+    pub fn pairs_missing(&self, can_meet: impl Fn(FaultKind, Mark) -> bool) -> Vec<String> {
         let mut missing = Vec::new();
         for kind in FaultKind::ALL {
-            for mark in Mark::ALL {
+            for mark in Mark::ALL.iter().filter(|mark| can_meet(*kind, **mark)) {
                 if self.pairs[*kind as usize * Mark::ALL.len() + *mark as usize] == 0 {
                     missing.push(format!("{} with: {}", kind.as_str(), mark.as_str().trim()));
                 }

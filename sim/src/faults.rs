@@ -58,6 +58,8 @@ kinds! {
     CrashAll = "crash-all",
     /// A node loses its disk, and a new one takes its place.
     LostDisk = "lost-disk",
+    /// A node's durable replica is set back to an older snapshot, and the node is told so.
+    SetBack = "set-back",
     /// A sync fails.
     SyncError = "sync-error",
     /// A disk takes no more writes for a while.

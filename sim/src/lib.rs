@@ -19,6 +19,7 @@ pub mod cli;
 pub mod client;
 pub mod convergence;
 pub mod coverage;
+pub mod crdt;
 pub mod faults;
 pub mod invariants;
 #[cfg(madsim)]

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use crate::choices::Schedule;
 use crate::client::Clients;
 use crate::coverage::Coverage;
+use crate::crdt::CrdtWorld;
 use crate::invariants::Violation;
 use crate::rng::Rng;
 use crate::scenario::{Plan, Scenario};
-use crate::trace::Filter;
+use crate::trace::{Filter, Trace};
 use crate::world::{Deviations, Summary, Workload, World};
 
 /// What to run.
@@ -97,13 +98,14 @@ impl Report {
     }
 }
 
-/// Runs a job with clients.
+/// Runs a job with clients: those of Raft nodes, or those of CRDT nodes.
 #[must_use]
 pub fn run(job: &Job, manner: &Manner) -> Report {
     run_with(job, manner, |plan| Box::new(Clients::new(plan)), |_| {})
 }
 
-/// Runs a job with a workload of one's own, on a world that was prepared.
+/// Runs a job with a workload of one's own, on a world that was prepared. A world of CRDT nodes has its own
+/// clients.
 #[must_use]
 pub fn run_with(
     job: &Job,
@@ -154,10 +156,86 @@ fn run_here(
     set_mutant(manner.mutant.as_deref());
     let start = Instant::now();
     let plan = job.plan();
+    if plan.crdt > 0 {
+        return report(CrdtWorld::new(plan, job.deviations(), manner.printed), start);
+    }
     let clients = workload(&plan);
     let world = World::new(plan, job.deviations(), clients, manner.printed);
     let mut world = world.expect("nothing has happened yet");
     prepare(&mut world);
+    report(world, start)
+}
+
+/// What the runner needs of a world.
+pub(crate) trait Simulated {
+    /// Runs to the end; what its clients did, or the first promise that is broken.
+    fn run(&mut self) -> Result<Summary, Violation>;
+
+    /// The schedule of what has happened so far.
+    fn schedule(&self) -> Schedule;
+
+    /// Deviations of a schedule that did not apply.
+    fn skipped(&self) -> usize;
+
+    /// A number that covers every effect so far.
+    fn hash(&self) -> u64;
+
+    /// Steps so far.
+    fn steps(&self) -> u64;
+
+    /// True time.
+    fn now_us(&self) -> u64;
+
+    /// What the run has reached.
+    fn coverage(&self) -> &Coverage;
+
+    /// What happened last.
+    fn trace(&self) -> &Trace;
+
+    /// All nodes in words.
+    fn overview(&self) -> String;
+}
+
+impl Simulated for World {
+    fn run(&mut self) -> Result<Summary, Violation> {
+        Self::run(self)
+    }
+
+    fn schedule(&self) -> Schedule {
+        Self::schedule(self)
+    }
+
+    fn skipped(&self) -> usize {
+        Self::skipped(self)
+    }
+
+    fn hash(&self) -> u64 {
+        Self::hash(self)
+    }
+
+    fn steps(&self) -> u64 {
+        Self::steps(self)
+    }
+
+    fn now_us(&self) -> u64 {
+        Self::now_us(self)
+    }
+
+    fn coverage(&self) -> &Coverage {
+        Self::coverage(self)
+    }
+
+    fn trace(&self) -> &Trace {
+        Self::trace(self)
+    }
+
+    fn overview(&self) -> String {
+        Self::overview(self)
+    }
+}
+
+/// Runs a world, and says what came of it.
+fn report(mut world: impl Simulated, start: Instant) -> Report {
     let result = world.run();
     Report {
         result: result.map_err(with_place),

@@ -109,6 +109,12 @@ plan! {
     disk_us_min,
     /// The usual latency of a disk, at most.
     disk_us_max,
+    /// 1 if the nodes are CRDT nodes instead of Raft nodes.
+    crdt,
+    /// Most tombstones of a CRDT replica.
+    tombstones_max,
+    /// Bytes of records after which a CRDT replica's snapshot is saved.
+    record_bytes_max,
 }
 
 impl Plan {
@@ -195,6 +201,7 @@ impl Scenario {
             new("lost-majority", "a survivor goes on alone", rates(LOST), with_spares),
             new("founding", "a cluster comes to be", rates(FOUNDING), with_founding),
             new("everything", "all of it at once", everything, with_everything),
+            new("crdt", "replicas that always take writes", rates(CRDT), with_replicas),
         ]
     }
 
@@ -208,6 +215,12 @@ impl Scenario {
     #[must_use]
     pub fn custom(name: &'static str, about: &'static str, rates: Rates) -> Self {
         Self { name, about, rates, adjust: |_, _| {} }
+    }
+
+    /// Whether its nodes are CRDT nodes.
+    #[must_use]
+    pub fn is_of_crdt(&self) -> bool {
+        self.plan(0, None).crdt > 0
     }
 
     /// The plan of a seed.
@@ -247,6 +260,9 @@ impl Scenario {
             link_us_max: link_us_min * rng.between(2, 6),
             disk_us_min,
             disk_us_max: disk_us_min * rng.between(2, 4),
+            crdt: 0,
+            tombstones_max: 0,
+            record_bytes_max: 0,
         };
         (self.adjust)(&mut plan, &mut rng);
         plan.spares = plan.spares.min(HOSTS_MAX - plan.nodes);
@@ -301,6 +317,20 @@ fn with_everything(plan: &mut Plan, rng: &mut Rng) {
 fn with_founding(plan: &mut Plan, rng: &mut Rng) {
     with_spares(plan, rng);
     plan.founding = rng.between(1, 2);
+}
+
+fn with_replicas(plan: &mut Plan, rng: &mut Rng) {
+    plan.crdt = 1;
+    if plan.nodes < 3 {
+        plan.nodes = rng.pick(&[4, 7]);
+    }
+    plan.spares = if rng.chance(400_000) { rng.between(1, 2) } else { 0 };
+    plan.keys = rng.pick(&[1, 2, 3, 8, 30]);
+    plan.ttl_ms_max = rng.pick(&[300, 2_000, 8_000]);
+    plan.clock_bound_ms = rng.pick(&[3_000, 5_000]);
+    plan.tombstones_max = rng.pick(&[1, 1_000, 1_000, 1_000]);
+    plan.chunk_bytes = rng.pick(&[1, 256, 64 << 10]);
+    plan.record_bytes_max = rng.pick(&[1 << 10, 16 << 10, 256 << 10]);
 }
 
 /// Most nodes of a world, spares included: sets of links are 64 bits.
@@ -429,6 +459,30 @@ const FOUNDING: &[(FaultKind, u32)] = &[
     (F::Clog, 5_000),
     (F::ClockStep, 8_000),
     (F::LostMajority, 500),
+];
+
+const CRDT: &[(FaultKind, u32)] = &[
+    (F::Drop, 20_000),
+    (F::Duplicate, 20_000),
+    (F::Reorder, 20_000),
+    (F::Partition, 10_000),
+    (F::OneWay, 6_000),
+    (F::Bridge, 6_000),
+    (F::Clog, 8_000),
+    (F::SlowLink, 8_000),
+    (F::Pause, 8_000),
+    (F::Crash, 12_000),
+    (F::CrashAll, 800),
+    (F::CrashInWrite, 1_000),
+    (F::LostDisk, 4_000),
+    (F::SetBack, 6_000),
+    (F::SyncError, 500),
+    (F::DiskFull, 2_000),
+    (F::SlowDisk, 4_000),
+    (F::ClockStep, 4_000),
+    (F::ClockDrift, 4_000),
+    (F::Add, 5_000),
+    (F::Remove, 5_000),
 ];
 
 const EVERYTHING: &[(FaultKind, u32)] = &[

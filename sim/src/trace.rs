@@ -35,6 +35,21 @@ pub enum What {
     Send(Said),
     /// A message is lost, doubled or late.
     Troubled(Said, Fault),
+    /// A message between CRDT nodes arrives.
+    Hear(Saying),
+    /// A message between CRDT nodes leaves.
+    Say(Saying),
+    /// A message between CRDT nodes is lost, doubled or late.
+    Disturbed(Saying, Fault),
+    /// A CRDT replica takes a write.
+    Put {
+        /// Whether it is the durable one.
+        is_durable: bool,
+        /// The stamp's wall time, for the eye.
+        wall: u64,
+        /// Which of its author's writes it is.
+        counter: u64,
+    },
     /// A batch is written.
     Write {
         /// Up to which step of persistence.
@@ -160,6 +175,51 @@ impl Said {
     }
 }
 
+/// What a message between CRDT nodes says, in short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saying {
+    /// Who sent it, and who is to get it.
+    pub link: (u8, u8),
+    /// What it is.
+    pub kind: &'static str,
+    /// Of the durable replica.
+    pub is_durable: bool,
+    /// Of what incarnation, in what list; of an exchange which one and which step.
+    pub numbers: [u64; 4],
+    /// How long it is.
+    pub bytes: usize,
+}
+
+impl Saying {
+    /// A number that differs where messages do.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        let [incarnation, epoch, exchange, step] = self.numbers;
+        let head = (self.link.0 as u64) << 60 | (self.link.1 as u64) << 56 | self.bytes as u64;
+        head ^ (self.kind.len() as u64) << 50
+            ^ incarnation << 40
+            ^ epoch << 32
+            ^ exchange << 24
+            ^ step << 20
+    }
+}
+
+impl fmt::Display for Saying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { link, kind, is_durable, numbers, bytes } = self;
+        let [incarnation, epoch, exchange, step] = numbers;
+        write!(f, "{kind} {}>{}", link.0, link.1)?;
+        if *kind != "swim" {
+            let space = if *is_durable { "durable" } else { "volatile" };
+            write!(f, " {space} incarnation {incarnation} epoch {epoch}")?;
+        }
+        if *exchange > 0 {
+            write!(f, " exchange {exchange} step {step}")?;
+        }
+        write!(f, ", {bytes} bytes")
+    }
+}
+
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, to, kind, term, index, commit, entries, reject } = self;
@@ -178,6 +238,13 @@ impl fmt::Display for What {
             Self::Receive(said) => write!(f, "receives {said}"),
             Self::Send(said) => write!(f, "sends {said}"),
             Self::Troubled(said, fault) => write!(f, "{said}: {fault}"),
+            Self::Hear(saying) => write!(f, "receives {saying}"),
+            Self::Say(saying) => write!(f, "sends {saying}"),
+            Self::Disturbed(saying, fault) => write!(f, "{saying}: {fault}"),
+            Self::Put { is_durable, wall, counter } => {
+                let space = if *is_durable { "durable" } else { "volatile" };
+                write!(f, "takes write {counter} into its {space} replica, at {wall}")
+            }
             Self::Write { number, last } => write!(f, "writes step {number}, last index {last}"),
             Self::Sync { number } => write!(f, "has synced step {number}"),
             Self::Snapshot { index } => write!(f, "has saved a snapshot of index {index}"),

@@ -10,7 +10,9 @@
 //! A server that has dropped a tombstone has nothing to send for it, although the asker may still hold
 //! an older value. So answers carry what may have been dropped, and if the asker may have missed any of
 //! it, the exchange goes on: it walks the hash trie to the keys in which the two differ, and takes note
-//! of those that the server covers and does not hold. If the server dropped more while the exchange was
+//! of those that the server covers and does not hold. What was written meanwhile hides what was dropped
+//! before, as the key is held again: so if the server covers more than with its first answer, it is asked
+//! for the rest once the walk is over. If the server dropped more while the exchange was
 //! on, it begins anew. Until it ends, pushes of what the server covered are not looked at: they may be
 //! of values that it has dropped, and the exchange brings what is left of them.
 //!
@@ -50,6 +52,8 @@ pub(super) struct Exchange {
     /// What came for a replica that has not joined.
     staged: Vector<(QualifiedKey, Arc<Entry>)>,
     walk: Option<Walk>,
+    /// The walk is over, and what was written since the first answer is asked for.
+    has_walked: bool,
     /// What is held here and was dropped by the server.
     superseded: Vector<(QualifiedKey, Stamp)>,
 }
@@ -83,6 +87,7 @@ impl Exchange {
             after: None,
             staged: Vector::new(),
             walk: None,
+            has_walked: false,
             superseded: Vector::new(),
         }
     }
@@ -97,7 +102,13 @@ impl Exchange {
     pub fn ask(&self, state: &State) -> Ask {
         let question = match &self.walk {
             Some(walk) => Question::Nodes(walk.questions(state.map.trie(), CRDT_PATHS_MAX)),
-            None => Question::Entries { known: self.known.clone(), after: self.after.clone() },
+            None => {
+                let mut known = self.known.clone();
+                if let Some(first) = self.first.as_ref().filter(|_| self.has_walked) {
+                    known.unite(&first.image.coverage);
+                }
+                Question::Entries { known, after: self.after.clone() }
+            }
         };
         Ask { exchange: self.id, step: self.step, question }
     }
@@ -137,7 +148,7 @@ impl Exchange {
         self.step += 1;
         let is_over = match reply {
             Reply::Entries { entries, is_last } => self.take_entries(state, entries, is_last),
-            Reply::Nodes(nodes) => self.take_nodes(state, nodes),
+            Reply::Nodes(nodes) => self.take_nodes(state, nodes) && !self.goes_on(&image),
         };
         if !is_same && state.may_have_missed(&image.coverage, &collected) {
             return Progress::Fails;
@@ -177,6 +188,9 @@ impl Exchange {
         if !is_last {
             return mutant!("coverage before entries");
         }
+        if self.has_walked {
+            return true;
+        }
         let first = self.first.as_ref().expect("set with the first answer");
         let may_hold_dropped =
             !state.map.is_empty() && state.may_have_missed(&first.image.coverage, &first.collected);
@@ -184,6 +198,14 @@ impl Exchange {
             self.walk = Some(Walk::new());
         }
         !may_hold_dropped
+    }
+
+    /// At the end of the walk: whether something was written since the first answer. Then it is asked for.
+    fn goes_on(&mut self, image: &Image) -> bool {
+        let first = self.first.as_ref().expect("set with the first answer");
+        self.has_walked = !image.coverage.is_within(&first.image.coverage);
+        (self.walk, self.after) = (None, None);
+        self.has_walked
     }
 
     /// Whether nothing is left to ask.

@@ -292,31 +292,31 @@ impl Replica {
     /// What a key shows. A durable replica shows what is durable: what was read once is never gone.
     ///
     /// # Errors
-    /// If this incarnation does not serve.
+    /// As [`Replica::shows`].
     pub fn get(
         &self,
         key: &QualifiedKey,
         wall: UnixMillis,
     ) -> Result<Option<&Arc<Entry>>, Refusal> {
-        self.serves()?;
+        self.shows()?;
         Ok(self.spoken().map.get(key, self.latest(wall)))
     }
 
     /// What is shown from a place on, in the order of keys.
     ///
     /// # Errors
-    /// If this incarnation does not serve.
+    /// As [`Replica::shows`].
     pub fn range(
         &self,
         start: Bound<KeyRef<'_>>,
         wall: UnixMillis,
     ) -> Result<impl Iterator<Item = (&QualifiedKey, &Arc<Entry>)>, Refusal> {
-        self.serves()?;
+        self.shows()?;
         Ok(self.spoken().map.range(start, self.latest(wall)))
     }
 
     /// Whether there is something to read: it serves, and of a durable replica that it has joined is
-    /// durable, without which it shows nothing yet.
+    /// durable. Without that it would show what it began with, deleted values included.
     ///
     /// # Errors
     /// Why not.

@@ -30,17 +30,26 @@ pub(crate) fn run_again(target: &str, configuration: &[&str]) -> ExitCode {
 pub(super) fn table(args: &Args, scenarios: &[Scenario]) -> Result<bool, String> {
     let seeds = args.seeds.unwrap_or(SEEDS_OF_MUTANT);
     let args = Args { seeds: Some(seeds), ..args.clone() };
+    // Raft's mutants do nothing to nodes that have no Raft.
+    let is_other = |it: &&Scenario| scenarios.len() == 1 || it.name != CRDT_SCENARIO;
+    let others: Vec<_> = scenarios.iter().filter(is_other).cloned().collect();
     let mut are_caught = true;
     println!("| mutant | scenario | seeds to catch | broken promise |\n|---|---|---|---|");
-    for name in names() {
+    // Asked for one scenario of replicas, only their mutants are tried, and for another one the rest.
+    let is_meant = |name: &&str| match &args.scenario {
+        None => true,
+        Some(scenario) => (scenario == CRDT_SCENARIO) == is_of_crdt(name),
+    };
+    for name in names().filter(is_meant) {
         if let Some((_, why)) = NOT_SHOWN.iter().find(|(hidden, _)| *hidden == name) {
             println!("| {name} | | not shown by a cluster: {why} | |");
             continue;
         }
         let manner = Manner { mutant: Some(name.to_owned()), ..Manner::default() };
         let home = HOMES.iter().find(|(at_home, _)| *at_home == name).map(|(_, home)| *home);
+        let home = if is_of_crdt(name) { Some(CRDT_SCENARIO) } else { home };
         let scenario = home.and_then(Scenario::named).filter(|_| args.scenario.is_none());
-        let tried = scenario.as_ref().map_or(scenarios, std::slice::from_ref);
+        let tried = scenario.as_ref().map_or(&others[..], std::slice::from_ref);
         let place = if let [only] = tried { only.name } else { "all in turn" };
         let caught = (0..seeds).find_map(|n| {
             let report = runner::run(&job_of(&args, tried, n)?, &manner);
@@ -60,6 +69,9 @@ pub(super) fn table(args: &Args, scenarios: &[Scenario]) -> Result<bool, String>
 
 /// Seeds after which a mutant counts as not caught.
 const SEEDS_OF_MUTANT: u64 = 3_000;
+
+/// The scenario whose nodes are CRDT nodes.
+const CRDT_SCENARIO: &str = "crdt";
 
 /// Mutants that show in one scenario sooner than in all of them in turn.
 const HOMES: &[(&str, &str)] = &[
@@ -107,8 +119,21 @@ const NOT_SHOWN: &[(&str, &str)] = &[
 /// The mutants that a cluster should show.
 #[cfg(feature = "mutants")]
 fn names() -> impl Iterator<Item = &'static str> {
-    use plimsoll::mutant::{ALL, FOUNDING, RAFT, STORAGE};
-    RAFT.iter().chain(FOUNDING).chain(STORAGE).chain(ALL).copied()
+    use plimsoll::mutant::{ALL, CRDT, FOUNDING, GOSSIP, RAFT, STORAGE};
+    let raft = RAFT.iter().chain(FOUNDING).chain(STORAGE).chain(ALL);
+    raft.chain(CRDT).chain(GOSSIP).copied()
+}
+
+/// Whether a mutant is one of CRDT nodes.
+#[cfg(feature = "mutants")]
+fn is_of_crdt(name: &str) -> bool {
+    use plimsoll::mutant::{CRDT, GOSSIP};
+    CRDT.contains(&name) || GOSSIP.contains(&name)
+}
+
+#[cfg(not(feature = "mutants"))]
+const fn is_of_crdt(_: &str) -> bool {
+    false
 }
 
 #[cfg(not(feature = "mutants"))]

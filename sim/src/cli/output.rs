@@ -153,13 +153,13 @@ pub(super) fn finish(args: &Args, totals: &Totals, wall: Duration) -> bool {
     let mut is_well = totals.failed == 0;
     if args.coverage {
         println!("{}", totals.coverage.report().trim_end());
-        for missing in super::missing(&totals.coverage) {
+        for missing in super::missing(args, &totals.coverage) {
             println!("never reached: {missing}");
             is_well = false;
         }
     }
     if args.pairs {
-        for missing in totals.coverage.pairs_missing() {
+        for missing in super::pairs_missing(args, &totals.coverage) {
             println!("never together: {missing}");
         }
     }

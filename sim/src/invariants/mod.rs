@@ -6,6 +6,7 @@
 //!
 //! Further invariants of an embedder implement [`Invariant`].
 
+mod crdt;
 mod durability;
 mod expiry;
 mod founding;
@@ -19,6 +20,10 @@ use plimsoll::raft::Node;
 
 use crate::world::World;
 
+pub(crate) use crdt::{
+    Book, CLOCKS_REFUSE, NO_ALARM, READS_WHAT_WAS_WRITTEN, SEEN_AFTER_HEALING,
+    SERVES_AFTER_HEALING, Scene,
+};
 pub(crate) use durability::{Brought, Durable, damage_was_opened, does_not_open};
 pub(crate) use expiry::{Expiry, Moment};
 pub(crate) use founding::{FOUNDED_AFTER_HEALING, Foundings};
@@ -104,6 +109,19 @@ pub const PROMISES: &[Promise] = &[
     RESOLVED_AFTER_HEALING,
     CONVERGED_AFTER_HEALING,
     LINEARIZABLE,
+    crdt::STAMPS_GROW,
+    crdt::COVERED_IS_HELD,
+    crdt::NOTHING_COMES_BACK,
+    crdt::EQUAL_COVERAGE,
+    crdt::ACKNOWLEDGED_IS_KEPT,
+    crdt::READS_OWN_WRITES,
+    READS_WHAT_WAS_WRITTEN,
+    NO_ALARM,
+    CLOCKS_REFUSE,
+    SERVES_AFTER_HEALING,
+    SEEN_AFTER_HEALING,
+    crdt::COLLECTED_AFTER_HEALING,
+    crdt::REPLICAS_CONVERGE,
     NO_PANIC,
 ];
 

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use plimsoll::raft::{Persist, SavedSnapshot, SnapshotJob};
-use plimsoll::storage::{Disk, DiskErrorKind, MemDisk, StorageError, Unsynced as Fate};
+use plimsoll::storage::{Disk, MemDisk, StorageError, Unsynced as Fate};
 
 use super::drive::STORAGE_FAILED;
 use super::node::Unsynced;
@@ -158,7 +158,7 @@ impl World {
             self.coverage.mark(Mark::StorageStopped);
             self.drain(index)?;
         }
-        let is_full = matches!(why, StorageError::Disk(error) if error.kind == DiskErrorKind::Full);
+        let is_full = matches!(why, StorageError::Full(_));
         let down_ms = fault.map_or(DOWN_MS, |fault| fault.for_ms.max(DOWN_MS));
         self.hosts[usize::from(index)].is_full |= is_full;
         self.crash(index, image, Some(down_ms * 1_000))
@@ -196,7 +196,7 @@ fn take_group(waiting: &mut VecDeque<Persist>) -> Option<Persist> {
 }
 
 /// A fault of one step of a disk.
-fn draw(rates: &crate::faults::Rates, times: u32, rng: &mut Rng) -> Option<Fault> {
+pub(crate) fn draw(rates: &crate::faults::Rates, times: u32, rng: &mut Rng) -> Option<Fault> {
     if rng.chance(rates.of(FaultKind::SyncError) * times.min(SNAPSHOT_FAULTS)) {
         let down_ms = rng.between(300, 3_000);
         return Some(Fault::new(FaultKind::SyncError).lasting(down_ms).on(rng.next()));
@@ -209,7 +209,7 @@ fn draw(rates: &crate::faults::Rates, times: u32, rng: &mut Rng) -> Option<Fault
     None
 }
 
-pub(super) fn set_fault(disk: &mut MemDisk, fault: Fault) {
+pub(crate) fn set_fault(disk: &mut MemDisk, fault: Fault) {
     match fault.kind {
         FaultKind::SyncError => disk.fail_next_sync(),
         FaultKind::CrashInWrite => {
@@ -237,7 +237,7 @@ pub(super) fn log_files(disk: &MemDisk) -> Vec<String> {
 /// The first write of a life shows what its start has left undone.
 const FIRST_FAULTS: u32 = 100;
 /// Saving a snapshot is rare, and has many steps of its own.
-const SNAPSHOT_FAULTS: u32 = 20;
+pub(crate) const SNAPSHOT_FAULTS: u32 = 20;
 /// From a step to its write.
 const WRITE_US: u64 = 30;
 /// The shortest time that a failed node is down.

@@ -16,7 +16,6 @@ use super::node::{Asked, Driver};
 use super::{Ask, Event, World, host_of};
 use crate::choices::Subject;
 use crate::coverage::Mark;
-use crate::faults::{Fault, FaultKind};
 use crate::invariants::{
     Brought, NODE_LIVES, OPERATION_ENDS, READS_SERVED, SeenOfNode, Violation, damage_was_opened,
     does_not_open,
@@ -567,31 +566,14 @@ impl World {
         };
         let mut rng = self.choices.natural(subject);
         let delay_us = rng.between(self.plan.link_us_min, self.plan.link_us_max);
-        let Some(fault) = deviation else {
-            let at_us = self.network.arrival((from, to), self.now_us, delay_us, true);
-            return self.queue.push(at_us, Event::Deliver(letter));
-        };
-        self.trouble((from, to), letter, fault, delay_us);
-    }
-
-    fn trouble(&mut self, link: (u8, u8), letter: Letter, fault: Fault, delay_us: u64) {
-        let said = Said::of(&letter);
-        self.troubles += 1;
-        self.coverage.fault(fault.kind);
-        self.note(Some(link.0), What::Troubled(said, fault), fault.kind as u64);
-        let late_us = delay_us + fault.amount.unsigned_abs();
-        match fault.kind {
-            FaultKind::Drop => {}
-            FaultKind::Duplicate => {
-                let at_us = self.network.arrival(link, self.now_us, delay_us, true);
-                self.queue.push(at_us, Event::Deliver(letter.clone()));
-                let at_us = self.network.arrival(link, self.now_us, late_us, false);
-                self.queue.push(at_us, Event::Deliver(letter));
-            }
-            _ => {
-                let at_us = self.network.arrival(link, self.now_us, late_us, false);
-                self.queue.push(at_us, Event::Deliver(letter));
-            }
+        if let Some(fault) = deviation {
+            self.troubles += 1;
+            self.coverage.fault(fault.kind);
+            self.note(Some(from), What::Troubled(said, fault), fault.kind as u64);
+        }
+        let now_us = self.now_us;
+        for (at_us, letter) in self.network.carry((from, to), letter, now_us, delay_us, deviation) {
+            self.queue.push(at_us, Event::Deliver(letter));
         }
     }
 

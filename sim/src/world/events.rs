@@ -55,51 +55,57 @@ pub(crate) enum Undo {
 }
 
 /// All events that are to happen.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    heap: BinaryHeap<Reverse<Scheduled>>,
+#[derive(Debug)]
+pub(crate) struct Queue<E> {
+    heap: BinaryHeap<Reverse<Scheduled<E>>>,
     scheduled: u64,
 }
 
 #[derive(Debug)]
-struct Scheduled {
+struct Scheduled<E> {
     at_us: u64,
     number: u64,
-    event: Event,
+    event: E,
 }
 
-impl Queue {
+impl<E> Default for Queue<E> {
+    fn default() -> Self {
+        Self { heap: BinaryHeap::new(), scheduled: 0 }
+    }
+}
+
+impl<E> Queue<E> {
     /// Schedules an event.
-    pub fn push(&mut self, at_us: u64, event: Event) {
+    pub fn push(&mut self, at_us: u64, event: E) {
         self.scheduled += 1;
         self.heap.push(Reverse(Scheduled { at_us, number: self.scheduled, event }));
     }
 
     /// The next event and its time.
-    pub fn pop(&mut self) -> Option<(u64, Event)> {
+    pub fn pop(&mut self) -> Option<(u64, E)> {
         self.heap.pop().map(|Reverse(next)| (next.at_us, next.event))
     }
 }
 
-impl Ord for Scheduled {
+impl<E> Ord for Scheduled<E> {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.at_us, self.number).cmp(&(other.at_us, other.number))
     }
 }
 
-impl PartialOrd for Scheduled {
+impl<E> PartialOrd for Scheduled<E> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Scheduled {
+impl<E> PartialEq for Scheduled<E> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Scheduled {}
+impl<E> Eq for Scheduled<E> {}
 
 #[cfg(test)]
 mod tests {

@@ -277,7 +277,7 @@ impl World {
 }
 
 /// A fault of one message.
-pub(super) fn draw_message(rates: &Rates, times: u32, rng: &mut Rng) -> Option<Fault> {
+pub(crate) fn draw_message(rates: &Rates, times: u32, rng: &mut Rng) -> Option<Fault> {
     if rng.chance(rates.of(FaultKind::Drop) * times) {
         return Some(Fault::new(FaultKind::Drop));
     }
@@ -300,7 +300,7 @@ pub(super) fn draw_joint(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
 }
 
 /// A fault of a slot of time.
-fn draw_slot(
+pub(crate) fn draw_slot(
     rates: &Rates,
     times: u32,
     hosts: u64,
@@ -328,7 +328,9 @@ fn draw_slot(
             let fault = fault.on(rng.next()).lasting(rng.pick(&[20, 50, 300, 1_000, 4_000]));
             if rng.chance(300_000) { fault.by(again_us) } else { fault }
         }
-        FaultKind::LostDisk => fault.on(rng.next()).lasting(rng.pick(&[50, 300, 1_000, 4_000])),
+        FaultKind::LostDisk | FaultKind::SetBack => {
+            fault.on(rng.next()).lasting(rng.pick(&[50, 300, 1_000, 4_000]))
+        }
         FaultKind::Misdirection => {
             let sector = i64::try_from(rng.between(1, 30)).expect("small");
             fault.on(rng.next()).lasting(ms(rng, 100, 1_000)).by(sector)
@@ -401,6 +403,7 @@ const SLOT_KINDS: &[FaultKind] = &[
     FaultKind::Corruption,
     FaultKind::Misdirection,
     FaultKind::LostDisk,
+    FaultKind::SetBack,
     FaultKind::CrashAll,
     FaultKind::Add,
     FaultKind::Remove,

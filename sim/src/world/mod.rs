@@ -31,10 +31,11 @@ use plimsoll::clock::UnixMillis;
 use plimsoll::raft::{ClusterId, Identity, found};
 
 pub use clock::{HostClock, WALL_START_MS};
-pub(crate) use disk::crash_image;
-pub(crate) use events::{Ask, Event, Queue};
+pub(crate) use disk::{SNAPSHOT_FAULTS, crash_image, draw as draw_disk, set_fault};
+pub(crate) use events::{Ask, Event, Queue, Undo};
 pub(crate) use founding::number_of;
-pub(crate) use network::Letter;
+pub(crate) use inject::{draw_message, draw_slot};
+pub(crate) use network::{Letter, Network};
 pub use network::{link, links_between};
 pub use node::{Host, host_of, raft_id};
 pub(crate) use workload::Order;
@@ -48,7 +49,6 @@ use crate::rng::mix;
 use crate::scenario::Plan;
 use crate::trace::{Filter, Note, Trace, What};
 use members::Reconciler;
-use network::Network;
 
 /// A cluster, and everything around it.
 pub struct World {
@@ -57,9 +57,9 @@ pub struct World {
     choices: Choices,
     now_us: u64,
     steps: u64,
-    queue: Queue,
+    queue: Queue<Event>,
     hosts: Vec<Host>,
-    network: Network,
+    network: Network<Letter>,
     cluster: ClusterId,
     slots: u32,
     joints: u32,
@@ -93,6 +93,16 @@ pub enum Deviations {
     Recorded(Box<Schedule>),
 }
 
+impl Deviations {
+    /// The choices of a run under a seed of what goes its natural way, and how often they deviate.
+    pub(crate) fn split(self, natural: u64) -> (Choices, Rates) {
+        match self {
+            Self::Drawn(seed, rates) => (Choices::drawn(natural, seed), rates),
+            Self::Recorded(schedule) => (Choices::recorded(&schedule), Rates::none()),
+        }
+    }
+}
+
 impl World {
     /// A cluster at the beginning of time: founded, or, if that is planned, yet to be founded.
     ///
@@ -104,10 +114,7 @@ impl World {
         workload: Box<dyn Workload>,
         printed: Option<Filter>,
     ) -> Result<Self, Violation> {
-        let (choices, rates) = match deviations {
-            Deviations::Drawn(seed, rates) => (Choices::drawn(plan.natural, seed), rates),
-            Deviations::Recorded(schedule) => (Choices::recorded(&schedule), Rates::none()),
-        };
+        let (choices, rates) = deviations.split(plan.natural);
         let places = u8::try_from(plan.nodes + plan.spares).expect("a world has few nodes");
         let mut world = Self {
             cluster: ClusterId(mix(plan.natural)),

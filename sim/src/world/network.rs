@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 use plimsoll::raft::{Envelope, Hello, RaftId};
 
+use crate::faults::{Fault, FaultKind};
+
 /// What travels.
 #[derive(Clone, Debug)]
 pub(crate) enum Letter {
@@ -34,14 +36,14 @@ impl Letter {
     }
 }
 
-/// All links.
-#[derive(Debug, Default)]
-pub(crate) struct Network {
-    links: Vec<Link>,
+/// All links, and what travels on them.
+#[derive(Debug)]
+pub(crate) struct Network<L> {
+    links: Vec<Link<L>>,
 }
 
-#[derive(Debug, Default)]
-struct Link {
+#[derive(Debug)]
+struct Link<L> {
     /// Messages sent so far.
     sent: u32,
     /// When the last one arrives that keeps its order.
@@ -51,12 +53,14 @@ struct Link {
     /// How many faults hold its messages at present.
     clogs: u32,
     slow_us: u64,
-    held: VecDeque<Letter>,
+    held: VecDeque<L>,
 }
 
-impl Network {
+impl<L> Network<L> {
     pub fn new() -> Self {
-        Self { links: (0..64).map(|_| Link::default()).collect() }
+        let link =
+            || Link { sent: 0, last_us: 0, cuts: 0, clogs: 0, slow_us: 0, held: VecDeque::new() };
+        Self { links: (0..64).map(|_| link()).collect() }
     }
 
     /// Counts a message of a link.
@@ -77,7 +81,7 @@ impl Network {
     }
 
     /// Holds a message if the link is clogged; else gives it back.
-    pub fn hold(&mut self, from: u8, to: u8, letter: Letter) -> Option<Letter> {
+    pub fn hold(&mut self, from: u8, to: u8, letter: L) -> Option<L> {
         let link = self.link(from, to);
         if link.clogs == 0 {
             return Some(letter);
@@ -99,6 +103,33 @@ impl Network {
         link.last_us
     }
 
+    /// When a message arrives that takes so long, once, twice or never; `fault` is what goes wrong with it.
+    pub fn carry(
+        &mut self,
+        link: (u8, u8),
+        letter: L,
+        now_us: u64,
+        delay_us: u64,
+        fault: Option<Fault>,
+    ) -> Vec<(u64, L)>
+    where
+        L: Clone,
+    {
+        let Some(fault) = fault else {
+            return vec![(self.arrival(link, now_us, delay_us, true), letter)];
+        };
+        let late_us = delay_us + fault.amount.unsigned_abs();
+        match fault.kind {
+            FaultKind::Drop => Vec::new(),
+            FaultKind::Duplicate => {
+                let in_order_us = self.arrival(link, now_us, delay_us, true);
+                let late_us = self.arrival(link, now_us, late_us, false);
+                vec![(in_order_us, letter.clone()), (late_us, letter)]
+            }
+            _ => vec![(self.arrival(link, now_us, late_us, false), letter)],
+        }
+    }
+
     pub fn cut(&mut self, links: u64) {
         self.each(links, |link| link.cuts += 1);
     }
@@ -112,7 +143,7 @@ impl Network {
     }
 
     /// Ends a clog: what was held comes out, unless another clog holds it.
-    pub fn unclog(&mut self, links: u64) -> Vec<Letter> {
+    pub fn unclog(&mut self, links: u64) -> Vec<L> {
         let mut released = Vec::new();
         self.each(links, |link| {
             link.clogs = link.clogs.saturating_sub(1);
@@ -132,7 +163,7 @@ impl Network {
     }
 
     /// Ends all troubles; what was held comes out.
-    pub fn heal(&mut self) -> Vec<Letter> {
+    pub fn heal(&mut self) -> Vec<L> {
         let mut released = Vec::new();
         for link in &mut self.links {
             (link.cuts, link.clogs, link.slow_us) = (0, 0, 0);
@@ -141,11 +172,11 @@ impl Network {
         released
     }
 
-    fn link(&mut self, from: u8, to: u8) -> &mut Link {
+    fn link(&mut self, from: u8, to: u8) -> &mut Link<L> {
         &mut self.links[place(from, to)]
     }
 
-    fn each(&mut self, links: u64, mut change: impl FnMut(&mut Link)) {
+    fn each(&mut self, links: u64, mut change: impl FnMut(&mut Link<L>)) {
         for (place, link) in self.links.iter_mut().enumerate() {
             if links >> place & 1 == 1 {
                 change(link);
@@ -187,7 +218,7 @@ mod tests {
 
     #[test]
     fn links_keep_their_order_and_may_be_cut_twice() {
-        let mut network = Network::new();
+        let mut network = Network::<()>::new();
         assert_eq!(network.arrival((0, 1), 10, 50, true), 60);
         assert_eq!(network.arrival((0, 1), 20, 5, true), 60, "behind the one before");
         assert_eq!(network.arrival((0, 1), 20, 5, false), 25, "overtakes it");
