@@ -4,8 +4,9 @@
 //! shipped build contains one. With the feature, a mutant is active on the thread that asked for
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
 //! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `crdt_mutants`,
-//! `gossip_mutants`, `storage_mutants`, `raft_mutants` and (list `REPLICAS`) `node_crdt_mutants` there to those in the lists of these names. Those in `NODE` are
-//! for `cargo madsim --mutants`, those in `MEMBERS` for the tests of `src/node/reconcile`.
+//! `storage_mutants`, `raft_mutants` and, for the list `REPLICAS`, `node_crdt_mutants` there to those in
+//! the lists of these names. Those in `GOSSIP` are for `cargo sim --mutants`, those in `NODE` for
+//! `cargo madsim --mutants`, and those in `MEMBERS` for the unit tests of the reconciler.
 
 /// `true` where the named mutant is active on this thread.
 macro_rules! mutant {
