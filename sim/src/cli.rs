@@ -118,7 +118,8 @@ fn run(args: &Args) -> Result<bool, String> {
     if let Some(path) = &args.replay {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
         let schedule: Schedule = text.parse().map_err(|e| format!("{}: {e}", path.display()))?;
-        return Ok(run_jobs(args, &|n| (n == 0).then(|| Job::Schedule(schedule.clone()))));
+        let job = Job::Schedule(Box::new(schedule));
+        return Ok(run_jobs(args, &|n| (n == 0).then(|| job.clone())));
     }
     let scenarios = match &args.scenario {
         None => Scenario::all(),

@@ -31,7 +31,7 @@ pub enum Job {
         nodes: Option<u64>,
     },
     /// A recorded schedule.
-    Schedule(Schedule),
+    Schedule(Box<Schedule>),
 }
 
 impl Job {
@@ -48,7 +48,7 @@ impl Job {
                 let rates = scenario.rates.swarm(&mut Rng::of(*seed, RATES));
                 Deviations::Drawn(*seed, rates)
             }
-            Self::Schedule(schedule) => Deviations::Recorded(Box::new(schedule.clone())),
+            Self::Schedule(schedule) => Deviations::Recorded(schedule.clone()),
         }
     }
 }
