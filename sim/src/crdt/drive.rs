@@ -12,13 +12,14 @@ use plimsoll::gossip::{Node, Space, Transmit};
 use plimsoll::limits::GOSSIP_PUSHED_BYTES_MAX;
 
 use super::host::{Seen, address, place_at};
+use super::inject::draw_late_message;
 use super::{CrdtWorld, Event, SPACES, place_of};
 use crate::choices::Subject;
 use crate::coverage::Mark;
 use crate::invariants::{NO_ALARM, Scene, Violation};
 use crate::rng::mix;
 use crate::trace::{Saying, What};
-use crate::world::{draw_message, host_of};
+use crate::world::host_of;
 use plimsoll::raft::RaftId;
 
 /// A message on its way.
@@ -270,6 +271,8 @@ impl CrdtWorld {
     pub(super) fn read_clock(&mut self, index: u8) -> Now {
         let now = self.hosts[usize::from(index)].now(self.now_us);
         self.latest = self.latest.max(now.wall);
+        let host = &mut self.hosts[usize::from(index)];
+        host.latest = host.latest.max(now.wall);
         now
     }
 
@@ -318,7 +321,8 @@ impl CrdtWorld {
             let host = &mut self.hosts[usize::from(index)];
             let Some(node) = host.node.as_ref() else { return Ok(()) };
             let Some(replica) = node.replica(space) else { continue };
-            let scene = Scene { listed: &self.listed, wall, latest };
+            let own_latest = host.latest;
+            let scene = Scene { listed: &self.listed, wall, own_latest, latest };
             let looked = self.books[place].look(index, replica, &scene)?;
             let before = host.seen[place];
             let status = replica.status();
@@ -384,7 +388,7 @@ impl CrdtWorld {
         let deviation = if self.is_healed {
             None
         } else {
-            self.choices.deviation(subject, |rng| draw_message(rates, 1, rng))
+            self.choices.deviation(subject, |rng| draw_late_message(rates, rng))
         };
         let mut rng = self.choices.natural(subject);
         let delay_us = rng.between(self.plan.link_us_min, self.plan.link_us_max);

@@ -27,6 +27,8 @@ pub(super) struct Host {
     pub disks: u64,
     pub node: Option<Node>,
     pub clock: HostClock,
+    /// The latest that its wall clock has shown.
+    pub latest: UnixMillis,
     /// Grows with every start and end.
     pub life: u32,
     /// Starts so far: a number that no loss of a disk sets back.
@@ -128,6 +130,7 @@ impl Host {
             disks: 1,
             node: None,
             clock: HostClock::right(),
+            latest: UnixMillis(0),
             life: 0,
             starts: 0,
             storage: None,

@@ -5,11 +5,11 @@
 
 use super::{CrdtWorld, Event};
 use crate::choices::Subject;
-use crate::faults::{Fault, FaultKind};
+use crate::faults::{Fault, FaultKind, Rates};
 use crate::invariants::Violation;
 use crate::rng::Rng;
 use crate::trace::What;
-use crate::world::{SLOT_US, Undo, draw_slot};
+use crate::world::{SLOT_US, Undo, draw_message, draw_slot};
 use plimsoll::gossip::Space;
 
 impl CrdtWorld {
@@ -187,7 +187,11 @@ impl CrdtWorld {
 /// Being cut off is more than a moment now and then, and wrong clocks are put right.
 fn prolonged(fault: Fault, rng: &mut Rng) -> Fault {
     match fault.kind {
-        FaultKind::Partition | FaultKind::OneWay | FaultKind::Bridge | FaultKind::Pause
+        FaultKind::Partition
+        | FaultKind::OneWay
+        | FaultKind::Bridge
+        | FaultKind::Clog
+        | FaultKind::Pause
             if rng.chance(300_000) =>
         {
             fault.lasting(fault.for_ms * rng.between(3, 10))
@@ -195,6 +199,14 @@ fn prolonged(fault: Fault, rng: &mut Rng) -> Fault {
         FaultKind::ClockStep if rng.chance(800_000) => fault.lasting(rng.between(200, 8_000)),
         _ => fault,
     }
+}
+
+/// Now and then a message, or its double, comes so late that everything else has changed.
+pub(super) fn draw_late_message(rates: &Rates, rng: &mut Rng) -> Option<Fault> {
+    let fault = draw_message(rates, 1, rng)?;
+    let is_very_late = fault.kind != FaultKind::Drop && rng.chance(100_000);
+    let times = i64::try_from(rng.between(2, 60)).expect("small");
+    Some(if is_very_late { fault.by(fault.amount * times) } else { fault })
 }
 
 /// Right clocks differ from the truth by so small a part of the bound.

@@ -32,6 +32,10 @@ pub(super) const NOTHING_COMES_BACK: Promise = Promise {
     sentence: "no joined replica shows what is older than a write that all listed replicas covered, or \
                that was dropped as a tombstone, until all have lost that",
 };
+pub(super) const NOTHING_FROM_THE_FUTURE: Promise = Promise {
+    name: "nothing from the future",
+    sentence: "no replica covers a write that is ahead of its clock by more than the bound",
+};
 pub(super) const EQUAL_COVERAGE: Promise = Promise {
     name: "equal coverage",
     sentence: "joined replicas that cover the same hold the same lasting values",
@@ -128,6 +132,8 @@ pub(crate) struct Scene<'a> {
     pub listed: &'a BTreeSet<u8>,
     /// The clock of the replica that is looked at.
     pub wall: UnixMillis,
+    /// The latest that it has ever shown.
+    pub own_latest: UnixMillis,
     /// The latest that any clock has ever shown.
     pub latest: UnixMillis,
 }
@@ -245,6 +251,7 @@ impl Book {
         }
         view.has_joined = has_joined;
         let gained = self.take_coverage(place, replica.coverage())?;
+        self.check_future(place, &gained, scene)?;
         if is_new {
             let view = &self.views[usize::from(place)];
             view.check_acknowledged(place, &view.acknowledged)?;
@@ -283,6 +290,19 @@ impl Book {
         }
         view.coverage = coverage.clone();
         Ok(gained)
+    }
+
+    /// What is covered newly is not from too far in the future by any reading of the own clock.
+    fn check_future(&self, place: u8, gained: &[Dot], scene: &Scene<'_>) -> Result<(), Violation> {
+        let most = scene.own_latest.after(self.bound_ms);
+        let is_beyond = |dot: &&Dot| self.writes[*dot].stamp.time.wall > most;
+        match gained.iter().find(is_beyond) {
+            None => Ok(()),
+            Some(dot) => Err(NOTHING_FROM_THE_FUTURE.broken(format!(
+                "node {place} covers {:?}, its clock shows {:?}",
+                self.writes[dot], scene.wall
+            ))),
+        }
     }
 
     /// Takes note of what is held. Answers what is not any more, although nothing replaced it.

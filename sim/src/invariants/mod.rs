@@ -112,6 +112,7 @@ pub const PROMISES: &[Promise] = &[
     crdt::STAMPS_GROW,
     crdt::COVERED_IS_HELD,
     crdt::NOTHING_COMES_BACK,
+    crdt::NOTHING_FROM_THE_FUTURE,
     crdt::EQUAL_COVERAGE,
     crdt::ACKNOWLEDGED_IS_KEPT,
     crdt::READS_OWN_WRITES,
