@@ -5,7 +5,7 @@
 //! it. Every name must be caught by a check: `tests/mutants.rs` sees to those in `ALL`,
 //! `tests/access_mutants.rs` to those in `ACCESS`, and `kv_mutants`, `check_mutants`, `crdt_mutants`,
 //! `storage_mutants`, `raft_mutants` and, for the list `REPLICAS`, `node_crdt_mutants` there to those in
-//! the lists of these names. Those in `GOSSIP` are for `cargo sim --mutants`, those in `NODE` for
+//! the lists of these names. Those in `GOSSIP` are for `sim/tests/gossip_mutants.rs`, those in `NODE` for
 //! `cargo madsim --mutants`, and those in `MEMBERS` for the unit tests of the reconciler.
 
 /// `true` where the named mutant is active on this thread.

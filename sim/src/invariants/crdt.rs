@@ -34,7 +34,7 @@ pub(super) const NOTHING_COMES_BACK: Promise = Promise {
 };
 pub(super) const NOTHING_FROM_THE_FUTURE: Promise = Promise {
     name: "nothing from the future",
-    sentence: "no replica covers a write that is ahead of its clock by more than the bound",
+    sentence: "no replica covers a write that is ahead of all that its clock has shown by more than the bound",
 };
 pub(super) const EQUAL_COVERAGE: Promise = Promise {
     name: "equal coverage",
@@ -299,8 +299,8 @@ impl Book {
         match gained.iter().find(is_beyond) {
             None => Ok(()),
             Some(dot) => Err(NOTHING_FROM_THE_FUTURE.broken(format!(
-                "node {place} covers {:?}, its clock shows {:?}",
-                self.writes[dot], scene.wall
+                "node {place} covers {:?}, its clock has shown {:?} at most",
+                self.writes[dot], scene.own_latest
             ))),
         }
     }
