@@ -42,8 +42,10 @@ pub(super) async fn write(cluster: &Cluster) -> Told<()> {
     }
     put(&one, "cart", "bread and milk").await?;
     delete(&one, "theme").await?;
+    let micros = began.elapsed().as_micros() / u128::from(2 * WRITES + 2);
+    // Neither side knows the other's writes: which one is later is for their clocks to say, in milliseconds.
+    tokio::time::sleep(PAUSE).await;
     put(&other, "cart", "bread and wine").await?;
-    let micros = began.elapsed().as_micros() / u128::from(2 * WRITES + 3);
     say!("    store.kv.crdt takes {WRITES} writes on each side, and the same key on both;");
     say!("    {DIM}{micros} us for each, nobody is asked{RESET}");
     for (name, replica) in [("n1", &one), ("n3", &other)] {
@@ -82,7 +84,7 @@ fn replicas(cluster: &Cluster, place: usize) -> Told<CrdtHandle> {
 /// Waits until all nodes hold the same, these values among it; answers how many keys that are.
 async fn converge(cluster: &Cluster, expected: &[(&str, &str)]) -> Told<usize> {
     let until = Instant::now() + PATIENCE;
-    while Instant::now() < until {
+    loop {
         let mut maps = Vec::new();
         for place in 0..NODES {
             maps.push(all(&replicas(cluster, place)?).await?);
@@ -91,9 +93,16 @@ async fn converge(cluster: &Cluster, expected: &[(&str, &str)]) -> Told<usize> {
         if maps.iter().all(|map| *map == maps[0]) && expected.iter().all(has) {
             return Ok(maps[0].len());
         }
+        if Instant::now() > until {
+            let held = |map: &BTreeMap<String, String>| {
+                let values = expected.iter().map(|(name, _)| (name, map.get(*name)));
+                format!("{} keys, {:?}", map.len(), values.collect::<Vec<_>>())
+            };
+            let held: Vec<_> = maps.iter().map(held).collect();
+            return Err(format!("the nodes do not come to hold {expected:?}: {held:?}"));
+        }
         tokio::time::sleep(PAUSE).await;
     }
-    Err("the nodes do not come to hold the same".to_owned())
 }
 
 async fn put(replica: &CrdtHandle, name: &str, value: &str) -> Told<()> {
